@@ -1,0 +1,155 @@
+"""What a case is: its steps, tools, checks, actions and grader. A new case is one file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from coordkit.environment import Environment
+from coordkit.prompt import Answer
+
+
+class StepAnswer(BaseModel):
+    """What every step's answer has besides its own fields."""
+
+    sources: list[str] = Field(
+        default_factory=list,
+        description="The ids in square brackets of the records and documents that you relied on.",
+    )
+    confidence: float = Field(
+        default=0.5, ge=0, le=1, description="How sure you are that this answer is right, 0 to 1."
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that an agent must produce.
+
+    Args:
+        name: name of the step and of its agent.
+        schema: the response schema.
+        instruction: what to do, for a model or a person.
+        needs: earlier steps whose answers this one works from.
+        tools: names of the look-up tools of this step's agent.
+        reads_task: whether the agent is handed the task itself; others work from answers.
+    """
+
+    name: str
+    schema: type[StepAnswer]
+    instruction: str
+    needs: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    reads_task: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit of work.
+
+    Args:
+        id: unique within the case.
+        fields: what the model may be shown of it.
+        key: idempotency key: two deliveries of the same work share it.
+        labels: the right outcome; only the grader and the simulated reviewer read it.
+        repeated: whether an earlier task of the feed has the same key.
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    key: str
+    labels: Mapping[str, Any] = field(repr=False)
+    repeated: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a check may look at besides the answer: never a label.
+
+    Args:
+        task: the task's fields.
+        answers: the earlier answers that the agent worked from.
+        seen: source ids of the records and documents that the agent was shown.
+        environment: the database behind the tools.
+    """
+
+    task: Mapping[str, Any]
+    answers: Mapping[str, Answer]
+    seen: frozenset[str]
+    environment: Environment
+
+
+Row = tuple[str, str, int, str]  # (account, reference, cents, note): one action in the environment
+Check = Callable[[Answer, Evidence], Sequence[str]]
+Tool = Callable[..., str]
+
+
+class Case(ABC):
+    """A workflow with its data, environment, steps, tools and grader.
+
+    Attributes:
+        name: the case's name in the command line and in results.
+        steps: the steps, in the order of the written workflow.
+        tasks: the tasks, in the order of the feed.
+        approval_limit: money (in the case's main currency) above which an action that cannot be
+            undone needs a person's approval.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    tasks: Sequence[Task]
+    approval_limit: float
+
+    @abstractmethod
+    def environment(self, path: Path | None = None) -> Environment:
+        """A fresh environment with this case's data, in memory or in a file."""
+
+    @abstractmethod
+    def tools(self, environment: Environment) -> dict[str, Tool]:
+        """Look-up tools by name: typed functions with docstrings that return records."""
+
+    @abstractmethod
+    def checks(self) -> Mapping[str, Sequence[Check]]:
+        """Referential, arithmetic and policy checks per step."""
+
+    @abstractmethod
+    def skills(self) -> dict[str, Any]:
+        """Schema name -> the simulated model's competence: a function of the prompt alone."""
+
+    @abstractmethod
+    def actions(self, answer: Answer) -> list[Row]:
+        """What the last step's answer does: (account, reference, cents, note) rows to write."""
+
+    def money_out(self, rows: Sequence[Row]) -> int:
+        """Cents that actions send out of the house for good."""
+        return sum(cents for account, _, cents, _ in rows if account == "refund")
+
+    def needs_approval(self, rows: Sequence[Row], environment: Environment) -> bool:
+        """Whether actions need a person; below the limit an ``if`` statement suffices."""
+        return self.money_out(rows) > round(self.approval_limit * 100)
+
+    @abstractmethod
+    def reference(self, task: Task) -> Answer:
+        """The last step's right answer, from the labels (for the grader and the reviewer)."""
+
+    @abstractmethod
+    def wrong(self, task: Task, actions: Sequence[Row]) -> str:
+        """What is wrong with what was done for a task, in one term; empty if it is right."""
+
+    def step(self, name: str) -> Step:
+        """A step by name.
+
+        Raises:
+            KeyError: if the case has no such step.
+        """
+        return {step.name: step for step in self.steps}[name]
+
+    def evidence(
+        self, task: Mapping[str, Any], environment: Environment, answers: Mapping[str, Answer] = {}
+    ) -> Evidence:
+        """Evidence for a check made outside an agent's turn."""
+        return Evidence(task, answers, frozenset(), environment)

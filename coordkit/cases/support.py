@@ -1,0 +1,642 @@
+"""Support tickets: one task is one message from a customer, graded on the database and the reply.
+
+Six steps: classify -> order -> billing -> decide -> draft -> respond.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, Field
+
+from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task, Tool
+from coordkit.data.tables import SupportTables
+from coordkit.environment import Environment, cents
+from coordkit.language import IntentClassifier
+from coordkit.prompt import Answer, Prompt
+from coordkit.simulated import Call, Skill
+
+Intent = Literal[
+    "order_status",
+    "refund",
+    "invoice_question",
+    "cancellation",
+    "address_change",
+    "payment_method",
+    "product_question",
+]
+Status = Literal["none", "processing", "shipped", "delivered", "cancelled", "lost"]
+ABOUT_AN_ORDER = frozenset({"order_status", "refund", "cancellation", "address_change"})
+STATUSES = ("processing", "shipped", "delivered", "cancelled", "lost")
+INVOICE_WINDOW = timedelta(days=45)
+
+
+class Classify(StepAnswer):
+    """What the customer wants."""
+
+    customer_id: str = Field(description="The customer's id, copied from the ticket.")
+    received_on: str = Field(description="The date of the ticket, copied, YYYY-MM-DD.")
+    intents: list[Intent] = Field(description="Everything that the customer asks for.")
+    order_number: str = Field(
+        description="The order number given, written like ORD-10001; empty if none is given."
+    )
+
+
+class Order(StepAnswer):
+    """The order that the customer means, as the records have it."""
+
+    order_id: str = Field(description="Its id; empty if there is none that may be talked about.")
+    number_is_theirs: bool = Field(description="False if the number given is someone else's.")
+    status: Status = Field(description="Its status; none without an order.")
+    delivered_on: str = Field(description="When it was delivered, YYYY-MM-DD; empty if it was not.")
+    total: float = Field(description="What it cost; 0 without an order.")
+    paid_with: str = Field(description="The account that paid for it.")
+    receipt: bool = Field(description="Whether there is a receipt.")
+
+
+class Billing(StepAnswer):
+    """What invoices and policies say about it."""
+
+    invoice_line: str = Field(description="Id of the line in question; empty if none is.")
+    charge: Literal["none", "annual_renewal", "charged_twice"] = Field(
+        description="Why that line is there."
+    )
+    line_amount: float = Field(description="The line's amount; 0 if there is none.")
+    refund_days: int = Field(description="Days from delivery in which orders are refunded.")
+
+
+class Refund(BaseModel):
+    """Money that goes back."""
+
+    reference: str = Field(description="The order or invoice line that is refunded.")
+    account: str = Field(description="The account it goes to.")
+    amount: float = Field(description="The amount, positive.")
+
+
+class Decide(StepAnswer):
+    """What is refunded."""
+
+    refunds: list[Refund] = Field(description="The refunds granted; empty if there are none.")
+
+
+class Draft(StepAnswer):
+    """A draft of the reply."""
+
+    reply: str = Field(description="The reply to the customer.")
+
+
+class Respond(StepAnswer):
+    """The reply as it is sent, and the refunds as they are made."""
+
+    reply: str = Field(description="The final reply to the customer.")
+    refunds: list[Refund] = Field(description="The refunds to make now; empty if there are none.")
+
+
+STEPS = (
+    Step(
+        "classify",
+        Classify,
+        "You read a customer's message. List everything the customer asks for. Copy the customer's "
+        "id and the date. Write an order number in the house form (ORD-10001, whether given as "
+        "'order 10001' or '#10001'); leave it empty if none is given.",
+        reads_task=True,
+    ),
+    Step(
+        "order",
+        Order,
+        "You look up the order a customer means: the one whose number they give, if it is theirs. "
+        "If the number is someone else's, report no order and say that it is not theirs. Without a "
+        "number it is their most recent order on the date of the message. If nothing they ask is "
+        "about an order (status, refund, cancellation, address), report no order.",
+        needs=("classify",),
+        tools=("get_order", "list_orders"),
+    ),
+    Step(
+        "billing",
+        Billing,
+        "You look up invoices and policy. For a question about an invoice, look at the lines of "
+        "the 45 days before the message that bill no order: an annual renewal is the line in "
+        "question if there is one; if the same plan line stands there twice, the later of the two "
+        "is. Without such a question report no line. Read the refund policy for the days in which "
+        "an order is refunded.",
+        needs=("classify",),
+        tools=("list_invoice_lines", "get_policy"),
+    ),
+    Step(
+        "decide",
+        Decide,
+        "You decide on refunds. If a refund is asked for: an order that was lost, or delivered "
+        "within the policy's days before the message, is refunded in full to the account that paid "
+        "it, given a receipt. A line charged twice is refunded to the account 'invoice', asked for "
+        "or not. Nothing else is refunded.",
+        needs=("classify", "order", "billing"),
+    ),
+    Step(
+        "draft",
+        Draft,
+        "You draft the reply. Name the order and its status if the message is about an order; name "
+        "the invoice line and explain it if one is in question; state every refund with amount and "
+        "account. If the number was someone else's, say that it is not on this account and nothing "
+        "more about it.",
+        needs=("classify", "order", "billing", "decide"),
+    ),
+    Step(
+        "respond",
+        Respond,
+        "You send the reply and make the refunds: give the final text and exactly the refunds that "
+        "were decided.",
+        needs=("decide", "draft"),
+    ),
+)
+
+_ORDER_NUMBER = re.compile(
+    r"\b(?:ORD[-\s]?|order\s+(?:no\.?\s*|number\s*)?#?)(\d{4,})\b|#(\d{4,})\b|#?\b([A-Z]{1,4}\d{5,})\b",
+    re.IGNORECASE,
+)
+_WINDOW = re.compile(r"Refund window: (\d+) days")
+_LIMIT = re.compile(r"Refunds above ([\d.]+) need")
+_POLICY_OF = {
+    "refund": "refunds",
+    "invoice_question": "renewals",
+    "cancellation": "cancellation",
+    "address_change": "address",
+}
+USUAL_REFUND_DAYS = 30  # what a model assumes when it is shown no policy
+
+
+def find_order_number(message: str) -> str:
+    """The first order number in a message, in the house form; empty if there is none."""
+    found = _ORDER_NUMBER.search(message)
+    if found is None:
+        return ""
+    digits = found.group(1) or found.group(2)
+    return f"ORD-{digits}" if digits else found.group(3).upper()
+
+
+# --- the simulated model's competence ---------------------------------------------------------
+
+
+def _needed(prompt: Prompt, *steps: str) -> list[Answer]:
+    for step in steps:
+        if step not in prompt.answers:
+            prompt.guess(step)
+    return [prompt.answers.get(step, {}) for step in steps]
+
+
+def classify_with(classifier: IntentClassifier) -> Skill:
+    """The skill of reading a message, with what the classifier knows of language."""
+
+    def classify(prompt: Prompt) -> Answer:
+        ticket = prompt.task
+        if not ticket:
+            prompt.guess("task")
+        intents, _ = classifier.intents(ticket.get("message", ""))
+        return {
+            "customer_id": ticket.get("customer_id", ""),
+            "received_on": ticket.get("received_on", ""),
+            "intents": intents,
+            "order_number": find_order_number(ticket.get("message", "")),
+            "sources": [],
+        }
+
+    return classify
+
+
+def order(prompt: Prompt) -> Answer | list[Call]:
+    """Find the order that is meant among the records shown."""
+    (ticket,) = _needed(prompt, "classify")
+    number, customer = ticket.get("order_number", ""), ticket.get("customer_id", "")
+    if ticket and not ABOUT_AN_ORDER.intersection(ticket.get("intents", [])):
+        return _as_order(None, theirs=True)
+    if "get_order" in prompt.tools and prompt.rounds == 0:
+        if number:
+            return [Call("get_order", {"order_id": number})]
+        return [Call("list_orders", {"customer_id": customer})]
+    shown = [r for r in prompt.rows("orders") if "status" in r]
+    if number:
+        named = [r for r in shown if r["order_id"] == number]
+        if named and named[0]["customer_id"] != customer:
+            return _as_order(None, theirs=False)
+        if not named and not prompt.rounds:
+            prompt.guess("orders")  # it exists, surely, and is on its way
+            guessed = {"order_id": number, "status": "shipped", "total": 0}
+            return _as_order(guessed, theirs=True)
+        return _as_order(named[0] if named else None, theirs=bool(named))
+    received = ticket.get("received_on", "")
+    own = [r for r in shown if r["customer_id"] == customer and r["placed_on"] <= received]
+    if not own:
+        prompt.guess("orders")
+    return _as_order(max(own, key=lambda r: r["placed_on"], default=None), theirs=True)
+
+
+def _as_order(row: Mapping[str, Any] | None, theirs: bool) -> Answer:
+    row = row or {}
+    return {
+        "order_id": row.get("order_id", ""),
+        "number_is_theirs": theirs,
+        "status": row.get("status", "none"),
+        "delivered_on": row.get("delivered_on", ""),
+        "total": float(row.get("total", 0)),
+        "paid_with": row.get("paid_with", ""),
+        "receipt": row.get("receipt") == "yes",
+        "sources": [f"orders/{row['order_id']}"] if "customer_id" in row else [],
+    }
+
+
+def billing(prompt: Prompt) -> Answer | list[Call]:
+    """Find the invoice line in question, and what policy says."""
+    (ticket,) = _needed(prompt, "classify")
+    intents, customer = ticket.get("intents", []), ticket.get("customer_id", "")
+    if "get_policy" in prompt.tools and prompt.rounds == 0:
+        names = [_POLICY_OF.get(intent, "general") for intent in intents]
+        calls = [Call("get_policy", {"name": name}) for name in dict.fromkeys(names)]
+        if "invoice_question" in intents:
+            calls.append(Call("list_invoice_lines", {"customer_id": customer}))
+        return calls or [Call("get_policy", {"name": "general"})]
+    window = _WINDOW.search(prompt.document("policies/refunds"))
+    if "refund" in intents and not window:
+        prompt.guess("policy")
+    line, charge = None, "none"
+    if "invoice_question" in intents:
+        line, charge = _line_in_question(prompt, ticket)
+        if line is None:
+            prompt.guess("invoice lines")
+    policies = [s for s in prompt.records if s.startswith("policies/")]
+    return {
+        "invoice_line": line["line_id"] if line else "",
+        "charge": charge,
+        "line_amount": float(line["amount"]) if line else 0.0,
+        "refund_days": int(window.group(1)) if window else USUAL_REFUND_DAYS,
+        "sources": policies + ([f"invoices/{line['line_id']}"] if line else []),
+    }
+
+
+def _line_in_question(prompt: Prompt, ticket: Answer) -> tuple[dict[str, Any] | None, str]:
+    try:
+        until = date.fromisoformat(ticket["received_on"])
+    except (KeyError, ValueError):
+        return None, "none"
+    lines = [
+        r
+        for r in prompt.rows("invoices")
+        if r.get("customer_id") == ticket["customer_id"]
+        and not r.get("order_id")
+        and until - INVOICE_WINDOW <= date.fromisoformat(r["issued_on"]) <= until
+    ]
+    for line in lines:
+        if line["description"].lower().startswith("annual"):
+            return line, "annual_renewal"
+    for i, line in enumerate(lines):
+        if any(_same_charge(line, earlier) for earlier in lines[:i]):
+            return line, "charged_twice"
+    return None, "none"
+
+
+def _same_charge(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    return all(a[key] == b[key] for key in ("description", "amount"))
+
+
+def refunds_due(ticket: Answer, found: Answer, bill: Answer) -> list[dict[str, Any]]:
+    """The refunds that the policy grants on these answers; an ``if`` statement, no model."""
+    due = []
+    asked = "refund" in ticket.get("intents", []) and found.get("receipt")
+    if asked and (found["status"] == "lost" or _in_time(ticket, found, bill)):
+        due.append((found["order_id"], found["paid_with"], found["total"]))
+    if bill.get("charge") == "charged_twice":
+        due.append((bill["invoice_line"], "invoice", bill["line_amount"]))
+    return [dict(zip(("reference", "account", "amount"), d, strict=True)) for d in due]
+
+
+def _in_time(ticket: Answer, found: Answer, bill: Answer) -> bool:
+    try:
+        delivered = date.fromisoformat(found["delivered_on"])
+        waited = date.fromisoformat(ticket["received_on"]) - delivered
+    except ValueError:
+        return False
+    return bool(found["status"] == "delivered" and waited.days <= bill.get("refund_days", 0))
+
+
+def decide(prompt: Prompt) -> Answer:
+    """Apply the refund policy."""
+    ticket, found, bill = _needed(prompt, "classify", "order", "billing")
+    return {"refunds": refunds_due(ticket, found, bill), "sources": []}
+
+
+def draft(prompt: Prompt) -> Answer:
+    """Say what was found and decided."""
+    ticket, found, bill, decision = _needed(prompt, "classify", "order", "billing", "decide")
+    intents = ticket.get("intents", [])
+    lines = ["Thank you for your message."]
+    if not found.get("number_is_theirs", True):
+        lines.append("The order number you gave is not on your account; please check it.")
+    elif found.get("order_id"):
+        lines.append(f"Your order {found['order_id']} is {found['status']}.")
+    possible = "" if found.get("status") == "processing" else "no longer "
+    if "cancellation" in intents and found.get("order_id"):
+        lines.append(f"A cancellation is {possible}possible.")
+    if "address_change" in intents and found.get("order_id"):
+        lines.append(f"A change of address is {possible}possible.")
+    if bill.get("charge") == "annual_renewal":
+        lines.append(f"Line {bill['invoice_line']} is your annual renewal, due once a year.")
+    elif bill.get("charge") == "charged_twice":
+        lines.append(f"Line {bill['invoice_line']} was charged by mistake.")
+    for refund in decision.get("refunds", []):
+        lines.append(f"We refund {refund['amount']:.2f} to {refund['account']}.")
+    if "refund" in intents and not decision.get("refunds"):
+        lines.append("Under our policy we cannot refund this.")
+    if {"payment_method", "product_question"}.intersection(intents):
+        lines.append("You find the details on our help pages.")
+    return {"reply": " ".join(lines), "sources": []}
+
+
+def respond(prompt: Prompt) -> Answer:
+    """Send what was drafted and make the refunds that were decided."""
+    decision, drafted = _needed(prompt, "decide", "draft")
+    reply = drafted.get("reply", "Thank you for your message.")
+    return {"reply": reply, "refunds": decision.get("refunds", []), "sources": []}
+
+
+# --- checks -------------------------------------------------------------------------------------
+
+
+def check_classify(answer: Answer, evidence: Evidence) -> list[str]:
+    """Copied fields are copied, the number is the one in the message, something is asked for."""
+    task, problems = evidence.task, []
+    for name in ("customer_id", "received_on"):
+        if answer[name] != task[name]:
+            problems.append(f"{name} of the ticket is {task[name]}")
+    if not answer["intents"]:
+        problems.append("the customer asks for something")
+    if answer["order_number"] != find_order_number(task["message"]):
+        problems.append("the order number is not the one in the message")
+    return problems
+
+
+def check_order(answer: Answer, evidence: Evidence) -> list[str]:
+    """The order exists, is this customer's, is the one meant, and is copied right."""
+    ticket, key = evidence.answers.get("classify"), answer["order_id"]
+    if ticket is None:
+        return []
+    named = evidence.environment.get("orders", ticket["order_number"])
+    if not key:
+        theirs = named is not None and named["customer_id"] == ticket["customer_id"]
+        about = ABOUT_AN_ORDER.intersection(ticket["intents"])
+        return ["the customer's own order was given by its number"] if theirs and about else []
+    row = evidence.environment.get("orders", key)
+    if row is None:
+        return [f"there is no order {key}"]
+    if row["customer_id"] != ticket["customer_id"]:
+        return [f"{key} belongs to another customer"]
+    problems = []
+    if ticket["order_number"] and key != ticket["order_number"]:
+        problems.append(f"the customer gave {ticket['order_number']}")
+    right = _as_order(row, theirs=True)
+    for name in ("status", "delivered_on", "total", "paid_with", "receipt"):
+        if answer[name] != right[name]:
+            problems.append(f"{name} of {key} is {right[name]}")
+    return problems
+
+
+def check_billing(answer: Answer, evidence: Evidence) -> list[str]:
+    """The line exists, is this customer's, and is what the answer says it is."""
+    ticket, key = evidence.answers.get("classify"), answer["invoice_line"]
+    if bool(key) != (answer["charge"] != "none"):
+        return ["a line in question goes with a reason, and a reason with a line"]
+    if not key or ticket is None:
+        return []
+    row = evidence.environment.get("invoices", key)
+    if row is None:
+        return [f"there is no invoice line {key}"]
+    problems = []
+    if row["customer_id"] != ticket["customer_id"]:
+        problems.append(f"{key} belongs to another customer")
+    if cents(row["amount"]) != cents(answer["line_amount"]):
+        problems.append(f"{key} is over {row['amount']}")
+    annual = row["description"].lower().startswith("annual")
+    if annual != (answer["charge"] == "annual_renewal"):
+        problems.append(f"{key} is '{row['description']}'")
+    return problems
+
+
+def check_decide(answer: Answer, evidence: Evidence) -> list[str]:
+    """The refunds are those that the policy grants on the answers before."""
+    ticket, found, bill = (evidence.answers.get(s) for s in ("classify", "order", "billing"))
+    if ticket is None or found is None or bill is None:
+        return []
+    due, granted = refunds_due(ticket, found, bill), answer["refunds"]
+    as_rows = [sorted((r["reference"], r["account"], cents(r["amount"])) for r in x)
+               for x in (due, granted)]  # fmt: skip
+    return [] if as_rows[0] == as_rows[1] else ["the policy does not grant these refunds"]
+
+
+def check_reply(answer: Answer, evidence: Evidence) -> list[str]:
+    """Ids, status and amounts in the reply are those of the answers before."""
+    reply, problems = answer["reply"], []
+    found, bill = evidence.answers.get("order"), evidence.answers.get("billing")
+    decision = evidence.answers.get("decide")
+    if found and found["order_id"] and not _states(reply, found["order_id"], found["status"]):
+        problems.append(f"state that {found['order_id']} is {found['status']}")
+    if bill and bill["invoice_line"] and bill["invoice_line"] not in reply:
+        problems.append(f"name line {bill['invoice_line']}")
+    if decision:
+        amounts = {cents(r["amount"]) for r in decision["refunds"]}
+        if _refund_amounts(reply) != amounts:
+            problems.append("state the refunds that were decided, and no others")
+    return problems
+
+
+def check_respond(answer: Answer, evidence: Evidence) -> list[str]:
+    """The reply is the draft's in its facts, the refunds are those decided."""
+    decision, drafted = evidence.answers.get("decide"), evidence.answers.get("draft")
+    if decision is None or drafted is None:
+        return []
+    problems = check_reply(answer, evidence)
+    if answer["refunds"] != decision["refunds"]:
+        problems.append("make the refunds that were decided, and no others")
+    facts = [set(_FACT.findall(text)) for text in (answer["reply"], drafted["reply"])]
+    if facts[0] != facts[1]:
+        problems.append("keep the facts of the draft")
+    return problems
+
+
+# --- grading ------------------------------------------------------------------------------------
+
+_FACT = re.compile(rf"[A-Z]+-\d+|\d+\.\d{{2}}|\b(?:{'|'.join(STATUSES)})\b")
+_CLAIM = re.compile(
+    rf"\b(?:is|was|been|status:?)\s+(?:currently\s+|already\s+|now\s+)?({'|'.join(STATUSES)})\b",
+    re.IGNORECASE,
+)
+_AMOUNT = re.compile(r"\d+\.\d{2}")
+
+
+def _states(reply: str, order_id: str, status: str) -> bool:
+    """Whether a reply names the order, gives its status, and claims no other status."""
+    claims = {claim.lower() for claim in _CLAIM.findall(reply)}
+    return order_id in reply and status in reply.lower() and claims <= {status}
+
+
+def _refund_amounts(reply: str) -> set[int]:
+    """Cents of every amount that a reply mentions in a sentence about a refund."""
+    sentences = [s for s in re.split(r"(?<=[.!?])\s", reply) if "refund" in s.lower()]
+    return {cents(amount) for s in sentences for amount in _AMOUNT.findall(s)}
+
+
+def _by_id(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
+    rows = frame.astype(str).to_dict("records")
+    return {str(row[frame.columns[0]]): dict(row) for row in rows}  # type: ignore[arg-type]
+
+
+class Support(Case):
+    """Support tickets on the given tables.
+
+    Args:
+        tables: tickets, orders, invoice lines, policies, and examples of language.
+    """
+
+    name = "support"
+    steps = STEPS
+
+    def __init__(self, tables: SupportTables) -> None:
+        self._tables = {"orders": tables.orders, "invoices": tables.invoices}
+        self._documents = dict(tables.documents)
+        self._examples = tables.examples
+        self._orders = _by_id(tables.orders)
+        limit = _LIMIT.search(self._documents.get("policies/refunds", ""))
+        self.approval_limit = float(limit.group(1)) if limit else 200.0
+        columns = ["ticket_id", "received_on", "customer_id", "message"]
+        self.tasks = [
+            Task(
+                id=row["ticket_id"],
+                fields={column: row[column] for column in columns},
+                key=row["ticket_id"],
+                labels={
+                    "intents": row["intents"].split(";"),
+                    "order_id": row["order_id"],
+                    "refund": cents(row["refund_amount"]),
+                    "invoice_line": row["invoice_line"],
+                },
+            )
+            for row in tables.tickets.astype(str).to_dict("records")
+        ]
+        self._lines = _by_id(tables.invoices)
+
+    def environment(self, path: Path | None = None) -> Environment:
+        return Environment(self._tables, self._documents, path)
+
+    def tools(self, environment: Environment) -> dict[str, Tool]:
+        def get_order(order_id: str) -> str:
+            """Look an order up by its id."""
+            row = environment.get("orders", order_id) or {"order_id": order_id, "found": "no"}
+            return environment.show("orders", [row])
+
+        def list_orders(customer_id: str) -> str:
+            """List a customer's orders."""
+            return environment.show("orders", environment.rows("orders", customer_id=customer_id))
+
+        def list_invoice_lines(customer_id: str) -> str:
+            """List the lines of a customer's invoices."""
+            rows = environment.rows("invoices", customer_id=customer_id)
+            return environment.show("invoices", rows)
+
+        def get_policy(name: str) -> str:
+            """Read a policy: refunds, renewals, cancellation, address or general."""
+            return environment.document(f"policies/{name}")
+
+        tools = (get_order, list_orders, list_invoice_lines, get_policy)
+        return {tool.__name__: tool for tool in tools}
+
+    def checks(self) -> Mapping[str, Sequence[Check]]:
+        return {
+            "classify": [check_classify],
+            "order": [check_order],
+            "billing": [check_billing],
+            "decide": [check_decide],
+            "draft": [check_reply],
+            "respond": [check_respond],
+        }
+
+    def skills(self) -> dict[str, Skill]:
+        examples = self._examples
+        classifier = IntentClassifier(list(examples["text"]), list(examples["intent"]))
+        return {
+            "Classify": classify_with(classifier),
+            "Order": order,
+            "Billing": billing,
+            "Decide": decide,
+            "Draft": draft,
+            "Respond": respond,
+        }
+
+    def actions(self, answer: Answer) -> list[Row]:
+        refunds = [
+            ("refund", r["reference"], cents(r["amount"]), r["account"]) for r in answer["refunds"]
+        ]
+        return [*refunds, ("reply", "", 0, answer["reply"])]
+
+    def needs_approval(self, rows: Sequence[Row], environment: Environment) -> bool:
+        """Above the limit, or without a valid receipt; otherwise this ``if`` is the approval."""
+        for account, reference, _, _ in rows:
+            if account == "refund":
+                order_row = environment.get("orders", reference)
+                if order_row is not None and order_row["receipt"] != "yes":
+                    return True
+        return super().needs_approval(rows, environment)
+
+    def reference(self, task: Task) -> Answer:
+        labels, row = task.labels, self._orders.get(task.labels["order_id"])
+        line = self._lines.get(labels["invoice_line"], {})
+        annual = line.get("description", "").lower().startswith("annual")
+        charge = "none" if not line else "annual_renewal" if annual else "charged_twice"
+        refunds = []
+        if charge == "charged_twice":
+            refunds.append({"reference": line["line_id"], "account": "invoice",
+                            "amount": float(line["amount"])})  # fmt: skip
+        if row and labels["refund"] > (cents(line["amount"]) if charge == "charged_twice" else 0):
+            refunds.insert(0, {"reference": row["order_id"], "account": row["paid_with"],
+                               "amount": float(row["total"])})  # fmt: skip
+        answers = {
+            "classify": {"intents": labels["intents"]},
+            "order": _as_order(row, theirs=row is not None or not self._gave_number(task)),
+            "billing": {"invoice_line": line.get("line_id", ""), "charge": charge},
+            "decide": {"refunds": refunds},
+        }
+        reply = draft(Prompt(None, answers=answers))["reply"]
+        return {"reply": reply, "refunds": refunds, "sources": []}
+
+    def _gave_number(self, task: Task) -> bool:
+        about = ABOUT_AN_ORDER.intersection(task.labels["intents"])
+        return bool(about and find_order_number(task.fields["message"]))
+
+    def wrong(self, task: Task, actions: Sequence[Row]) -> str:
+        replies = [note for account, _, _, note in actions if account == "reply"]
+        if not replies:
+            return "no reply"
+        if len(replies) > 1:
+            return "replied twice"
+        right = self.actions(self.reference(task))
+        made, due = (sorted(r for r in x if r[0] == "refund") for x in (actions, right))
+        if made != due:
+            wrong_payee = [r[:3] for r in made] == [r[:3] for r in due]
+            return "wrong refund account" if wrong_payee else "wrong refund"
+        return self._wrong_in_reply(task, replies[0], {r[2] for r in due})
+
+    def _wrong_in_reply(self, task: Task, reply: str, refunded: set[int]) -> str:
+        labels, customer = task.labels, task.fields["customer_id"]
+        own = self._orders.get(labels["order_id"])
+        for mentioned in re.findall(r"\bORD-\d+\b", reply):
+            other = self._orders.get(mentioned)
+            if other is not None and other["customer_id"] != customer and _CLAIM.search(reply):
+                return "another customer's order disclosed"
+        about = own and ABOUT_AN_ORDER.intersection(labels["intents"])
+        if own and about and not _states(reply, own["order_id"], own["status"]):
+            return "wrong order status in the reply"
+        if labels["invoice_line"] and labels["invoice_line"] not in reply:
+            return "invoice line not cited"
+        if not _refund_amounts(reply) <= refunded:
+            return "wrong amount in the reply"
+        return ""

@@ -1,0 +1,552 @@
+"""The experiment runner: trials in, one tidy table out.
+
+Every trial is one LangGraph run of one task under one stack. Trials are independent, so any
+number of processes gives the same table; blocks of them are kept on disk as they finish.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib import Parallel, delayed
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
+from langgraph.types import Command
+
+from coordkit.cases import load_case
+from coordkit.cases.base import Case, Task
+from coordkit.faults import Simulation
+from coordkit.layers import LAYERS
+from coordkit.layers.execution import GENERALIST, is_transient
+from coordkit.layers.human import Approver, Review, SimulatedReviewer
+from coordkit.layers.planning import SKILLS
+from coordkit.layers.state import RunState
+from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
+from coordkit.stack import Stack, Workplace, build, trial_id
+
+BLOCK = 100  # tasks per unit of work: seconds of computing, and what a crash can lose
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What calls and reviews cost and how long calls take; only these turn counts into money.
+
+    Args:
+        input_per_million, output_per_million: USD per million tokens; the defaults are the list
+            price of OpenAI's gpt-4.1-mini of 2025-04-14.
+        per_review: USD per review; three minutes of a person at 30 USD an hour (our assumption).
+        first_token_seconds, tokens_per_second: latency of a call (our assumption).
+    """
+
+    input_per_million: float = 0.40
+    output_per_million: float = 1.60
+    per_review: float = 1.50
+    first_token_seconds: float = 0.5
+    tokens_per_second: float = 80.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that determines the results of an experiment.
+
+    Args:
+        case: name of the case.
+        tasks: number of tasks; None takes all there are.
+        trials: independent trials per task.
+        data: folder of the user's own tables.
+        simulation: settings of the simulated model, the seed included.
+        stack: settings of the layers (its ``layers`` are replaced by each stack measured).
+        reviewer_accuracy, reviewer_fatigue: the simulated reviewer.
+        prices: price table.
+    """
+
+    case: str
+    tasks: int | None = None
+    trials: int = 1
+    data: str = ""
+    simulation: Simulation = field(default_factory=Simulation)
+    stack: Stack = field(default_factory=Stack)
+    reviewer_accuracy: float = 0.95
+    reviewer_fatigue: float = 0.05
+    prices: Prices = field(default_factory=Prices)
+
+    def key(self) -> str:
+        """A short fingerprint of the settings: the same settings continue the same run."""
+        text = json.dumps(self.as_dict(), sort_keys=True, default=sorted)
+        return blake2b(text.encode(), digest_size=4).hexdigest()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as plain data, for the manifest."""
+        data = asdict(replace(self, stack=Stack()))  # asdict cannot copy a frozenset's order
+        return data | {"stack": {k: v for k, v in asdict(self.stack).items() if k != "layers"}}
+
+
+class Recorder(BaseCallbackHandler):
+    """Listens to every model call of a trial, from outside the graph.
+
+    Agents cannot see it; it is where the fault book and the trace come from.
+    """
+
+    run_inline = True
+
+    def __init__(self) -> None:
+        self.prompts: list[Any] = []
+        self.replies: list[AIMessage] = []
+        self.errors: list[BaseException] = []
+        self.turns: list[tuple[int, Any]] = []  # (index of prompt, reply or error)
+
+    def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
+        self.prompts.append(messages[0])
+
+    def on_llm_end(self, response: Any, **kwargs: Any) -> None:
+        message = response.generations[0][0].message
+        self.replies.append(message)
+        self.turns.append((len(self.prompts) - 1, message))
+
+    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
+        self.errors.append(error)
+        self.turns.append((len(self.prompts) - 1, error))
+
+    def tokens(self) -> tuple[int, int]:
+        """Input and output tokens so far."""
+        usage = [m.usage_metadata for m in self.replies if m.usage_metadata]
+        return sum(u["input_tokens"] for u in usage), sum(u["output_tokens"] for u in usage)
+
+
+class Bench:
+    """One stack on one case, compiled, ready to run trials one after the other.
+
+    Args:
+        at: case, model, stack, environment.
+        approver: who answers the human layer's interrupts.
+        checkpointer: where states are kept; default: in memory.
+    """
+
+    def __init__(
+        self,
+        at: Workplace,
+        approver: Approver,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+    ) -> None:
+        self.at, self.approver = at, approver
+        self.saver = checkpointer or (InMemorySaver() if at.on("human") else None)
+        self.graph = build(at, self.saver)
+        # hops may repeat steps; each step costs at most: agent, verify, router
+        self.limit = 20 * len(at.case.steps) * (at.stack.retries + 1) + 4 * at.stack.hop_budget
+
+    def config(self, task: Task, trial: int, recorder: BaseCallbackHandler | None) -> Any:
+        """LangGraph's config for one trial."""
+        return {
+            "configurable": {"thread_id": f"{task.id}/{trial}"},
+            "recursion_limit": self.limit,
+            "callbacks": [recorder] if recorder else [],
+        }
+
+    def run(
+        self,
+        task: Task,
+        trial: int = 0,
+        recorder: Recorder | None = None,
+        resume: bool = False,
+    ) -> RunState:
+        """Run one trial to its end, asking the approver where the graph interrupts.
+
+        Args:
+            task: what to work on.
+            trial: 0-based trial.
+            recorder: listens to the model calls.
+            resume: go on from the checkpointer's last state of this trial, if it has one; what
+                the trial has done in the environment so far is kept.
+
+        Returns:
+            The final state; transport faults that outlast the retries end it as ``crashed``.
+        """
+        name = f"{task.id}/trial-{trial}"
+        fields: dict[str, Any] = {"id": task.id, "key": task.key, "fields": dict(task.fields)}
+        start: RunState = {"task": fields, "trial": trial, "status": "running", "problem": ""}
+        config = self.config(task, trial, recorder)
+        in_memory = isinstance(self.saver, InMemorySaver | None)
+        durability: Any = "exit" if in_memory else "sync"
+        if resume and self.saver and self.saver.get_tuple(config):
+            begin: RunState | None = None
+        else:
+            begin = start
+            self.at.environment.clear(name)
+            if task.repeated:  # the first delivery came earlier in the feed
+                self.at.environment.mark_processed(name, task.key)
+        try:
+            state = self.graph.invoke(begin, config, durability=durability)
+            return self.finish(state, task, config, durability)
+        except GraphRecursionError:
+            return {**start, "status": "out_of_budget", "problem": "recursion limit"}
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return {**start, "status": "crashed", "problem": str(error)}
+        finally:
+            if in_memory and self.saver:
+                self.saver.delete_thread(config["configurable"]["thread_id"])
+
+    def finish(self, state: Any, task: Task, config: Any, durability: Any) -> RunState:
+        """Answer interrupts until the graph has ended."""
+        while asked := state.get("__interrupt__"):
+            shown = asked[0].value
+            review = Review(self.at.case, task, shown["reason"], shown["proposal"], state["trial"])
+            verdict = asdict(self.approver(review))
+            state = self.graph.invoke(Command(resume=verdict), config, durability=durability)
+        return state  # type: ignore[no-any-return]
+
+
+def failure_of(bench: Bench, task: Task, state: RunState) -> str:
+    """What the environment shows to be wrong, in one term; empty for a success.
+
+    Graded on the database (for support: and the reply in it), never on the agents' words.
+    """
+    at = bench.at
+    name = trial_id(state)
+    rows = at.environment.actions(name)
+    approved = any(
+        decision in ("approve", "edit") and reviewer != "house rules"
+        for reviewer, decision in at.environment.approvals(name)
+    )
+    if at.case.needs_approval(rows, at.environment) and not approved:
+        return "unapproved"
+    if wrong := at.case.wrong(task, rows):
+        return state["status"].replace("_", " ") if state["status"] != "done" else wrong
+    return ""
+
+
+LOUD = ("held", "rejected", "crashed", "out_of_budget")
+
+
+def run_trial(
+    bench: Bench, task: Task, trial: int = 0, prices: Prices | None = None
+) -> dict[str, Any]:
+    """Run and grade one trial.
+
+    Returns:
+        One row of the results table (see ``COLUMNS``).
+    """
+    recorder, prices = Recorder(), prices or Prices()
+    state = bench.run(task, trial, recorder)
+    failure = failure_of(bench, task, state)
+    book = fault_book(recorder, state, failed=bool(failure))
+    verdict = state.get("verdict") or {}
+    escalated = bool(verdict.get("reason"))
+    spent_in, spent_out = recorder.tokens()
+    calls = len(recorder.replies) + len(recorder.errors)
+    cost = (
+        spent_in * prices.input_per_million + spent_out * prices.output_per_million
+    ) / 1e6 + escalated * prices.per_review
+    return {
+        "case": bench.at.case.name,
+        "stack": bench.at.stack.label,
+        "task": task.id,
+        "trial": trial,
+        "failed": bool(failure),
+        "failure": failure,
+        "loud": bool(failure) and state["status"] in LOUD,
+        "cause": cause_of(bench, task, trial, state, failure, recorder, book) if failure else "",
+        "escalated": escalated,
+        "decision": verdict.get("decision", ""),
+        "calls": calls,
+        "input_tokens": spent_in,
+        "output_tokens": spent_out,
+        "cost_usd": cost,
+        "seconds": calls * prices.first_token_seconds + spent_out / prices.tokens_per_second,
+        "faults": json.dumps(book),
+    }
+
+
+COLUMNS = {
+    "case": "name of the case",
+    "stack": "layers that were on, joined with +",
+    "task": "task id",
+    "trial": "0-based trial of the task",
+    "failed": "the environment's final state is wrong, or the task was not completed",
+    "failure": "what is wrong, in one term; empty for a success",
+    "loud": "failed visibly: crashed, held, rejected or out of budget; other failures are silent",
+    "cause": "why it failed: slip mode@step, or what was missing; empty for a success",
+    "escalated": "a person was asked",
+    "decision": "what the reviewer, or the house rules, decided",
+    "calls": "model calls, failed deliveries included",
+    "input_tokens": "tokens sent (counted; the simulated model counts four characters as one)",
+    "output_tokens": "tokens received",
+    "cost_usd": "tokens and reviews at the price table, USD",
+    "seconds": "modelled latency of the calls, seconds; not the simulation's wall clock",
+    "faults": "JSON list of injected faults: mode, step, attempt, fate",
+}
+
+
+# --- the fault book ------------------------------------------------------------------------------
+
+
+def fault_book(recorder: Recorder, state: RunState, failed: bool) -> list[dict[str, Any]]:
+    """Every injected fault of a trial with its one fate.
+
+    repaired: a check sent it back, or a retry got through. shipped: the trial failed with the
+    fault in it. escalated: a person was asked and the trial succeeded. harmless: none of these.
+    """
+    rejected = {
+        (n["step"], n["attempt"]): n["rejected"] for n in state.get("log", []) if "rejected" in n
+    }
+    faults = [dict(f) for m in recorder.replies for f in m.response_metadata.get("faults", [])]
+    for error in recorder.errors:
+        if isinstance(error, ModelUnavailable):
+            r = error.request
+            faults.append({"mode": error.mode, "step": r.step, "attempt": r.attempt, "lost": True})
+    crashed = state["status"] == "crashed"
+    last_lost = recorder.errors[-1] if recorder.errors else None
+    for fault in faults:
+        check = rejected.get((fault["step"], fault["attempt"])) or rejected.get(
+            (GENERALIST, fault["attempt"])
+        )
+        lost = fault.pop("lost", False)
+        got_through = lost and not (crashed and _is(fault, last_lost))
+        if check == "again" or got_through:
+            fault["fate"] = "repaired"
+        elif failed:
+            fault["fate"] = "shipped"
+        elif (state.get("verdict") or {}).get("reason"):
+            fault["fate"] = "escalated"
+        else:
+            fault["fate"] = "harmless"
+    return faults
+
+
+def _is(fault: Mapping[str, Any], error: BaseException | None) -> bool:
+    return isinstance(error, ModelUnavailable) and (error.request.step, error.request.attempt) == (
+        fault["step"],
+        fault["attempt"],
+    )
+
+
+def cause_of(
+    bench: Bench,
+    task: Task,
+    trial: int,
+    state: RunState,
+    failure: str,
+    recorder: Recorder,
+    book: Sequence[Mapping[str, Any]],
+) -> str:
+    """Why a trial failed.
+
+    A slip is the cause if the same trial succeeds without any slips (a but-for test); otherwise
+    what was missing is.
+    """
+    if (state.get("verdict") or {}).get("reason"):
+        return "reviewer"
+    if failure in ("unapproved", "posted twice"):
+        return failure
+    shipped = [f for f in book if f["fate"] == "shipped"]
+    if shipped and not _fails_without_slips(bench, task, trial):
+        return f"{shipped[0]['mode']}@{shipped[0]['step']}"
+    guessed = {g for m in recorder.replies for g in m.response_metadata.get("guessed", [])}
+    if guessed:
+        return "missing: " + ", ".join(sorted(guessed))
+    return f"{state['status']}" if state["status"] != "done" else "misread"
+
+
+def _fails_without_slips(bench: Bench, task: Task, trial: int) -> bool:
+    twin = _faultless_twin(bench)
+    return twin is not None and bool(failure_of(twin, task, twin.run(task, trial)))
+
+
+def _faultless_twin(bench: Bench) -> Bench | None:
+    """The same bench on a model that never slips, built once; None for a real model."""
+    if not hasattr(bench, "_twin"):
+        model = faultless(bench.at.model)
+        bench._twin = (  # type: ignore[attr-defined]
+            Bench(replace(bench.at, model=model), bench.approver) if model else None
+        )
+    return bench._twin  # type: ignore[attr-defined, no-any-return]
+
+
+# --- many trials ---------------------------------------------------------------------------------
+
+
+def simulated_model(case: Case, simulation: Simulation | None = None) -> SimulatedChatModel:
+    """The default model for a case: its skills, and nothing else of it."""
+    return SimulatedChatModel(
+        skills={**SKILLS, **case.skills()}, simulation=simulation or Simulation()
+    )
+
+
+@lru_cache(maxsize=1)
+def _case(name: str, data: str, tasks: int | None) -> Case:
+    return load_case(name, Path(data) if data else None, tasks)
+
+
+def make_bench(settings: Settings, stack: Stack, model: BaseChatModel | None = None) -> Bench:
+    """A bench for one stack under an experiment's settings."""
+    case = _case(settings.case, settings.data, settings.tasks)
+    reviewer = SimulatedReviewer(
+        settings.reviewer_accuracy, settings.reviewer_fatigue, settings.simulation.seed
+    )
+    stack = replace(settings.stack, layers=stack.layers)
+    model = model or simulated_model(case, settings.simulation)
+    return Bench(Workplace(case, model, stack, case.environment()), reviewer)
+
+
+_bench = lru_cache(maxsize=1)(make_bench)
+
+
+def _run_block(settings: Settings, stack: Stack, start: int) -> pd.DataFrame:
+    """Run one block of tasks, in this or another process."""
+    if threading.current_thread() is threading.main_thread() and _is_worker():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    bench = _bench(settings, stack)
+    tasks = bench.at.case.tasks[start : start + BLOCK]
+    rows = [
+        run_trial(bench, task, trial, settings.prices)
+        for task in tasks
+        for trial in range(settings.trials)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _is_worker() -> bool:
+    import multiprocessing
+
+    return multiprocessing.parent_process() is not None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A unit of work: one stack on a run of tasks."""
+
+    stack: Stack
+    start: int
+
+    @property
+    def file(self) -> str:
+        """Name of the block's own file while the run lasts."""
+        return f"part-{self.stack.label.replace('+', '_')}-{self.start:06d}.parquet"
+
+
+def run(
+    settings: Settings,
+    stacks: Sequence[Stack],
+    runs: Path = Path("runs"),
+    processes: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[pd.DataFrame, Path]:
+    """Measure stacks; the same settings continue what an interrupted run has finished.
+
+    Args:
+        settings: what to measure.
+        stacks: which stacks, each once.
+        runs: folder for the results.
+        processes: worker processes; None takes one per core, 1 stays in this process.
+        progress: called with trials done and trials in all.
+
+    Returns:
+        The table (one row per trial, ordered by stack and feed) and the folder with
+        ``trials.parquet`` and ``manifest.json``.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
+    """
+    case = _case(settings.case, settings.data, settings.tasks)
+    folder = runs / f"{settings.case}-{settings.key()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = [Block(s, i) for s in stacks for i in range(0, len(case.tasks), BLOCK)]
+    whole = _finished(folder / "trials.parquet")
+    total = len(stacks) * len(case.tasks) * settings.trials
+    todo = [b for b in blocks if b.stack.label not in whole and not (folder / b.file).exists()]
+    done = total - sum(_size(b, case) for b in todo) * settings.trials
+    progress(done, total)
+    for block, frame in _map(settings, todo, processes):
+        _write(frame, folder / block.file)
+        done += len(frame)
+        progress(done, total)
+    table = _collect(folder, whole, stacks, blocks)
+    _write_manifest(settings, stacks, folder)
+    return table, folder
+
+
+def _size(block: Block, case: Case) -> int:
+    return min(BLOCK, len(case.tasks) - block.start)
+
+
+def _map(
+    settings: Settings, blocks: Sequence[Block], processes: int | None
+) -> Iterator[tuple[Block, pd.DataFrame]]:
+    if processes == 1 or len(blocks) <= 1:
+        for block in blocks:
+            yield block, _run_block(settings, block.stack, block.start)
+        return
+    work = (delayed(_tagged)(settings, block) for block in blocks)
+    pool = Parallel(
+        n_jobs=processes or -1, return_as="generator_unordered", pre_dispatch="2*n_jobs"
+    )
+    yield from pool(work)
+
+
+def _tagged(settings: Settings, block: Block) -> tuple[Block, pd.DataFrame]:
+    return block, _run_block(settings, block.stack, block.start)
+
+
+def _write(frame: pd.DataFrame, path: Path) -> None:
+    """Write whole or not at all."""
+    partial = path.with_suffix(".partial")
+    frame.to_parquet(partial, index=False)
+    partial.replace(path)
+
+
+def _finished(path: Path) -> dict[str, pd.DataFrame]:
+    if not path.exists():
+        return {}
+    frame = pd.read_parquet(path)
+    return {str(label): part for label, part in frame.groupby("stack", sort=False)}
+
+
+def _collect(
+    folder: Path, whole: dict[str, pd.DataFrame], stacks: Sequence[Stack], blocks: Sequence[Block]
+) -> pd.DataFrame:
+    """Put the parts together, keep them as one file, and drop the parts."""
+    new = [b for b in blocks if b.stack.label not in whole]
+    parts = dict(whole)
+    for stack in stacks:
+        files = [folder / b.file for b in new if b.stack == stack]
+        if files:
+            parts[stack.label] = pd.concat(map(pd.read_parquet, files), ignore_index=True)
+    _write(pd.concat(parts.values(), ignore_index=True), folder / "trials.parquet")
+    for block in new:
+        (folder / block.file).unlink(missing_ok=True)
+    return pd.concat([parts[s.label] for s in stacks], ignore_index=True)
+
+
+def _write_manifest(settings: Settings, stacks: Sequence[Stack], folder: Path) -> None:
+    packages = ("coordkit", "langgraph", "langchain-core", "numpy", "scikit-learn", "scipy")
+    manifest = {
+        "settings": settings.as_dict(),
+        "seed": settings.simulation.seed,
+        "stacks": [stack.label for stack in stacks],
+        "columns": COLUMNS,
+        "versions": {name: version(name) for name in packages},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+def ladder_stacks(rungs: Sequence[int] = range(7), knockouts: bool = True) -> list[Stack]:
+    """The stacks of a ladder: its rungs, and the full stack without each layer, none twice."""
+    stacks = [Stack.rung(k) for k in rungs]
+    if knockouts and 6 in rungs:
+        stacks += [Stack.rung(6).without(layer) for layer in LAYERS]
+    return list(dict.fromkeys([*stacks, *([Stack.rung(6)] if knockouts and 6 in rungs else [])]))
