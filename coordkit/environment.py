@@ -55,6 +55,7 @@ class Environment:
         self.connection.row_factory = sqlite3.Row
         self.connection.executescript(_TRIAL_TABLES)
         self.keys = {kind: str(frame.columns[0]) for kind, frame in tables.items()}
+        self._common: frozenset[str] | None = None
         if not self._has_table("search"):
             self._load(tables, documents)
 
@@ -78,23 +79,25 @@ class Environment:
                             f'CREATE INDEX "{kind}_{column}" ON "{kind}" ("{column}")'
                         )
         with self.connection:
-            self.connection.execute("CREATE TABLE texts (source TEXT UNIQUE, body TEXT)")
+            self.connection.execute("CREATE TABLE texts (source TEXT UNIQUE, body TEXT, words TEXT)")
             self.connection.executemany(
-                "INSERT INTO texts VALUES (?, ?)", self._searchable(tables, documents)
+                "INSERT INTO texts VALUES (?, ?, ?)", self._searchable(tables, documents)
             )
             self.connection.execute(
-                "CREATE VIRTUAL TABLE search USING fts5(source, body, content='texts')"
+                "CREATE VIRTUAL TABLE search USING fts5(source, words, content='texts')"
             )
             self.connection.execute("INSERT INTO search(search) VALUES ('rebuild')")
 
     def _searchable(
         self, tables: Mapping[str, pd.DataFrame], documents: Mapping[str, str]
-    ) -> Iterable[tuple[str, str]]:
+    ) -> Iterable[tuple[str, str, str]]:
+        """Source id, text as written for a prompt, and the words to find it by."""
         for kind in tables:
             for row in self.rows(kind):
-                yield f"{kind}/{row[self.keys[kind]]}", write_record(*self.as_record(kind, row))
+                source, fields = self.as_record(kind, row)
+                yield source, write_record(source, fields), " ".join(map(str, fields.values()))
         for source, text in documents.items():
-            yield source, write_record(source, text)
+            yield source, write_record(source, text), text
 
     def as_record(self, kind: str, row: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """A row with its source id; blank fields are left out to keep prompts short."""
@@ -130,14 +133,31 @@ class Environment:
             limit: most results to return.
             kind: restrict to one kind of record, such as ``customers``.
         """
-        words = list(dict.fromkeys(_WORD.findall(text)))
+        found = dict.fromkeys(word.lower() for word in _WORD.findall(text))
+        words = [word for word in found if word not in self._common_words()]
         if not words:
             return []
         match = " OR ".join(f'"{word}"' for word in words)
         if kind:
-            match = f'source : "{kind}" AND body : ({match})'
-        query = "SELECT body FROM search WHERE search MATCH ? ORDER BY rank, rowid LIMIT ?"
+            match = f'source : "{kind}" AND words : ({match})'
+        query = (
+            "SELECT texts.body FROM search JOIN texts ON texts.rowid = search.rowid "
+            "WHERE search MATCH ? ORDER BY rank, search.rowid LIMIT ?"
+        )
         return [row["body"] for row in self.connection.execute(query, (match, limit))]
+
+    def _common_words(self) -> frozenset[str]:
+        """Words in more than a tenth of all texts: they tell nothing apart and cost most."""
+        if self._common is None:
+            self.connection.execute(
+                "CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, search, row)"
+            )
+            query = (
+                "SELECT term FROM temp.vocabulary GROUP BY term "
+                "HAVING SUM(doc) > 20 + (SELECT COUNT(*) FROM texts) / 10"
+            )
+            self._common = frozenset(row[0] for row in self.connection.execute(query))
+        return self._common
 
     # --- what a trial does -------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ from langgraph.types import Command
 
 from coordkit.cases import load_case
 from coordkit.cases.base import Case, Task
+from coordkit.data.sample import SAMPLES
 from coordkit.faults import Simulation
 from coordkit.layers import LAYERS
 from coordkit.layers.execution import GENERALIST, is_transient
 from coordkit.layers.human import Approver, Review, SimulatedReviewer
 from coordkit.layers.planning import SKILLS
 from coordkit.layers.state import RunState
+from coordkit.prompt import Prompt
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace, build, trial_id
 
@@ -72,6 +74,9 @@ class Settings:
         stack: settings of the layers (its ``layers`` are replaced by each stack measured).
         reviewer_accuracy, reviewer_fatigue: the simulated reviewer.
         prices: price table.
+
+    ``version`` is worked out: a fingerprint of the data and of this package, so that results
+    measured before an edit of either are not taken for results after it.
     """
 
     case: str
@@ -83,16 +88,33 @@ class Settings:
     reviewer_accuracy: float = 0.95
     reviewer_fatigue: float = 0.05
     prices: Prices = field(default_factory=Prices)
+    version: str = field(init=False, default="")
+
+    def __post_init__(self) -> None:
+        data = Path(self.data) if self.data else SAMPLES / self.case
+        version = _digest(data, "*") + _digest(Path(__file__).parent, "*.py")
+        object.__setattr__(self, "version", version)
+
+    def __hash__(self) -> int:  # the mix of slip modes is a dict, which has no hash
+        return hash((self.case, self.tasks, self.trials, self.data, self.version))
 
     def key(self) -> str:
-        """A short fingerprint of the settings: the same settings continue the same run."""
-        text = json.dumps(self.as_dict(), sort_keys=True, default=sorted)
+        """A short fingerprint: the same settings, data and code continue the same run."""
+        text = json.dumps(self.as_dict(), sort_keys=True)
         return blake2b(text.encode(), digest_size=4).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain data, for the manifest."""
         data = asdict(replace(self, stack=Stack()))  # asdict cannot copy a frozenset's order
         return data | {"stack": {k: v for k, v in asdict(self.stack).items() if k != "layers"}}
+
+
+def _digest(folder: Path, pattern: str) -> str:
+    """A fingerprint of the files in a folder: results outlive neither their data nor their code."""
+    digest = blake2b(digest_size=8)
+    for path in sorted(p for p in folder.rglob(pattern) if p.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 class Recorder(BaseCallbackHandler):
@@ -181,6 +203,8 @@ class Bench:
         config = self.config(task, trial, recorder)
         in_memory = isinstance(self.saver, InMemorySaver | None)
         durability: Any = "exit" if in_memory else "sync"
+        if self.saver is None:  # nothing to keep; LangGraph warns if told how to keep it
+            durability = None
         if resume and self.saver and self.saver.get_tuple(config):
             begin: RunState | None = None
         else:
@@ -301,23 +325,19 @@ def fault_book(recorder: Recorder, state: RunState, failed: bool) -> list[dict[s
     repaired: a check sent it back, or a retry got through. shipped: the trial failed with the
     fault in it. escalated: a person was asked and the trial succeeded. harmless: none of these.
     """
-    rejected = {
-        (n["step"], n["attempt"]): n["rejected"] for n in state.get("log", []) if "rejected" in n
-    }
     faults = [dict(f) for m in recorder.replies for f in m.response_metadata.get("faults", [])]
     for error in recorder.errors:
         if isinstance(error, ModelUnavailable):
             r = error.request
             faults.append({"mode": error.mode, "step": r.step, "attempt": r.attempt, "lost": True})
+    sent_back = _sent_back(recorder) if faults else set()
     crashed = state["status"] == "crashed"
     last_lost = recorder.errors[-1] if recorder.errors else None
     for fault in faults:
-        check = rejected.get((fault["step"], fault["attempt"])) or rejected.get(
-            (GENERALIST, fault["attempt"])
-        )
+        asked_again = sent_back & {(step, fault["attempt"]) for step in (fault["step"], GENERALIST)}
         lost = fault.pop("lost", False)
         got_through = lost and not (crashed and _is(fault, last_lost))
-        if check == "again" or got_through:
+        if asked_again or got_through:
             fault["fate"] = "repaired"
         elif failed:
             fault["fate"] = "shipped"
@@ -326,6 +346,15 @@ def fault_book(recorder: Recorder, state: RunState, failed: bool) -> list[dict[s
         else:
             fault["fate"] = "harmless"
     return faults
+
+
+def _sent_back(recorder: Recorder) -> set[tuple[str, int]]:
+    """(step, attempt) of answers that a check sent back: the next attempt was told why.
+
+    Read from the prompts, for a crash takes the graph's log with it.
+    """
+    prompts = [Prompt.read(messages) for messages in recorder.prompts]
+    return {(p.request.step, p.request.attempt - 1) for p in prompts if p.request and p.critique}
 
 
 def _is(fault: Mapping[str, Any], error: BaseException | None) -> bool:
@@ -346,34 +375,41 @@ def cause_of(
 ) -> str:
     """Why a trial failed.
 
-    A slip is the cause if the same trial succeeds without any slips (a but-for test); otherwise
-    what was missing is.
+    A slip is the cause if the same trial succeeds without any slips (a but-for test): the first
+    that was shipped; in a loud failure the one of the whole call, or else the last. Otherwise what
+    was missing is the cause.
     """
     if (state.get("verdict") or {}).get("reason"):
         return "reviewer"
-    if failure in ("unapproved", "posted twice"):
-        return failure
     shipped = [f for f in book if f["fate"] == "shipped"]
-    if shipped and not _fails_without_slips(bench, task, trial):
-        return f"{shipped[0]['mode']}@{shipped[0]['step']}"
+    without_slips = _failure_without_slips(bench, task, trial) if shipped else failure
+    if not without_slips:
+        of_call = [f for f in shipped if f["step"] == GENERALIST]
+        culprit = (of_call or shipped)[-1] if state["status"] in LOUD else shipped[0]
+        return f"{culprit['mode']}@{culprit['step']}"
+    if without_slips in ("unapproved", "posted twice"):
+        return without_slips
     guessed = {g for m in recorder.replies for g in m.response_metadata.get("guessed", [])}
     if guessed:
         return "missing: " + ", ".join(sorted(guessed))
     return f"{state['status']}" if state["status"] != "done" else "misread"
 
 
-def _fails_without_slips(bench: Bench, task: Task, trial: int) -> bool:
+def _failure_without_slips(bench: Bench, task: Task, trial: int) -> str:
     twin = _faultless_twin(bench)
-    return twin is not None and bool(failure_of(twin, task, twin.run(task, trial)))
+    return failure_of(twin, task, twin.run(task, trial)) if twin else "unknown"
 
 
 def _faultless_twin(bench: Bench) -> Bench | None:
-    """The same bench on a model that never slips, built once; None for a real model."""
+    """The same bench on a model that never slips, built once; None for a real model.
+
+    It acts in an environment of its own, so that what the trial did stays there to be looked at.
+    """
     if not hasattr(bench, "_twin"):
-        model = faultless(bench.at.model)
-        bench._twin = (  # type: ignore[attr-defined]
-            Bench(replace(bench.at, model=model), bench.approver) if model else None
-        )
+        at, model = bench.at, faultless(bench.at.model)
+        if model:
+            at = replace(at, model=model, environment=at.case.environment())
+        bench._twin = Bench(at, bench.approver) if model else None  # type: ignore[attr-defined]
     return bench._twin  # type: ignore[attr-defined, no-any-return]
 
 
@@ -388,13 +424,23 @@ def simulated_model(case: Case, simulation: Simulation | None = None) -> Simulat
 
 
 @lru_cache(maxsize=1)
-def _case(name: str, data: str, tasks: int | None) -> Case:
+def _load(name: str, data: str, tasks: int | None, version: str) -> Case:
     return load_case(name, Path(data) if data else None, tasks)
+
+
+def case_of(settings: Settings) -> Case:
+    """The case that settings name, on their data; the last one is kept.
+
+    Raises:
+        ValueError: if the case is unknown.
+        DataError: if a table cannot be used; the message names file, row and column.
+    """
+    return _load(settings.case, settings.data, settings.tasks, settings.version)
 
 
 def make_bench(settings: Settings, stack: Stack, model: BaseChatModel | None = None) -> Bench:
     """A bench for one stack under an experiment's settings."""
-    case = _case(settings.case, settings.data, settings.tasks)
+    case = case_of(settings)
     reviewer = SimulatedReviewer(
         settings.reviewer_accuracy, settings.reviewer_fatigue, settings.simulation.seed
     )
@@ -462,7 +508,7 @@ def run(
     Raises:
         KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
     """
-    case = _case(settings.case, settings.data, settings.tasks)
+    case = case_of(settings)
     folder = runs / f"{settings.case}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [Block(s, i) for s in stacks for i in range(0, len(case.tasks), BLOCK)]
@@ -476,7 +522,7 @@ def run(
         done += len(frame)
         progress(done, total)
     table = _collect(folder, whole, stacks, blocks)
-    _write_manifest(settings, stacks, folder)
+    _write_manifest(settings, sorted({*whole, *(stack.label for stack in stacks)}), folder)
     return table, folder
 
 
@@ -532,14 +578,21 @@ def _collect(
     return pd.concat([parts[s.label] for s in stacks], ignore_index=True)
 
 
-def _write_manifest(settings: Settings, stacks: Sequence[Stack], folder: Path) -> None:
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # coordkit itself, run from a checkout
+        return "not installed"
+
+
+def _write_manifest(settings: Settings, labels: Sequence[str], folder: Path) -> None:
     packages = ("coordkit", "langgraph", "langchain-core", "numpy", "scikit-learn", "scipy")
     manifest = {
         "settings": settings.as_dict(),
         "seed": settings.simulation.seed,
-        "stacks": [stack.label for stack in stacks],
+        "stacks": list(labels),
         "columns": COLUMNS,
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import blake2b
+from math import copysign
 from typing import Any
 
 from scipy.special import ndtr, ndtri
@@ -112,10 +113,19 @@ def slips(settings: Simulation, request: Request, asked: int = 1) -> bool:
     return uniform(settings.seed, "slip", request) >= q
 
 
-def pick_mode(settings: Simulation, request: Request, possible: list[str]) -> str:
-    """Draw a slip mode from the mix, restricted to the modes that this answer admits."""
+def pick_mode(
+    settings: Simulation, request: Request, possible: list[str], draw: str = "mode"
+) -> str:
+    """Draw a slip mode from the mix, restricted to the modes that this answer admits.
+
+    Args:
+        settings: the mix and the seed.
+        request: keys the draw.
+        possible: modes to choose from.
+        draw: names the draw; a second choice for the same request needs a draw of its own.
+    """
     weights = [settings.mix.get(mode, 0.0) for mode in possible]
-    target = uniform(settings.seed, "mode", request) * sum(weights)
+    target = uniform(settings.seed, draw, request) * sum(weights)
     for mode, weight in zip(possible, weights, strict=True):
         target -= weight
         if target < 0:
@@ -196,8 +206,8 @@ def _swap_digits(digits: str) -> str | None:
 
 def _transposed_digits(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
     if isinstance(value, float):
-        swapped = _swap_digits(f"{value:.2f}".replace(".", ""))
-        return None if swapped is None else round(int(swapped) / 100, 2)
+        swapped = _swap_digits(f"{abs(value):.2f}".replace(".", ""))
+        return None if swapped is None else round(copysign(int(swapped) / 100, value), 2)
     return _replace_token(value, _DIGITS, u, _swap_digits) if isinstance(value, str) else None
 
 
@@ -270,7 +280,8 @@ def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: P
     if "enum" in schema:
         return _choose([choice for choice in schema["enum"] if choice != value], u)
     if isinstance(value, list) and value and "enum" in schema.get("items", {}):
-        return [_choose([c for c in schema["items"]["enum"] if c not in value], u)]
+        other = _choose([c for c in schema["items"]["enum"] if c not in value], u)
+        return None if other is None else [other]
     return None
 
 

@@ -20,6 +20,7 @@ Answer = dict[str, Any]
 _SECTIONS = ("Request", "Task", "From earlier steps", "Records and documents", "Critique")
 _HEADING = re.compile(rf"^## ({'|'.join(_SECTIONS)})\n", re.MULTILINE)
 _SOURCE = re.compile(r"^\[([\w.-]+/[^\]\n]+)\] ?", re.MULTILINE)
+_INDENTED = r" \g<0>"
 _REQUEST = re.compile(r"^(.+)/trial-(\d+)/(\w+)/attempt-(\d+)/delivery-(\d+)$")
 
 
@@ -58,9 +59,13 @@ class Request:
 
 
 def write_record(source: str, body: str | Mapping[str, Any]) -> str:
-    """One record or document with its source id in front, as models and people read it."""
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
-    return f"[{source}] {text}"
+    """One record or document with its source id in front, as models and people read it.
+
+    Lines of a document that look like a section or a source are indented, so that they are not.
+    """
+    if not isinstance(body, str):
+        return f"[{source}] {json.dumps(body, ensure_ascii=False)}"
+    return f"[{source}] {_SOURCE.sub(_INDENTED, _HEADING.sub(_INDENTED, body))}"
 
 
 @lru_cache(maxsize=4096)
@@ -71,8 +76,15 @@ def read_records(text: str) -> tuple[tuple[str, Any], ...]:
     pairs = []
     for mark, end in zip(marks, ends, strict=False):
         body = text[mark.end() : end].strip()
-        pairs.append((mark.group(1), json.loads(body) if body.startswith("{") else body))
+        pairs.append((mark.group(1), _read_body(body)))
     return tuple(pairs)
+
+
+def _read_body(text: str) -> Any:
+    try:
+        return json.loads(text) if text.startswith("{") else text
+    except json.JSONDecodeError:  # a document that begins with a brace
+        return text
 
 
 def write_prompt(

@@ -123,8 +123,8 @@ class SimulatedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         whole = self._generate(messages, stop, run_manager, **kwargs).generations[0].message
         assert isinstance(whole, AIMessage)
-        for word in str(whole.text).split(" ") if whole.text else []:
-            yield ChatGenerationChunk(message=AIMessageChunk(content=word + " "))
+        for i, word in enumerate(str(whole.text).split(" ") if whole.text else []):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=f" {word}" if i else word))
         calls: list[tuple[Any, Any, Any]] = [
             (c["name"], json.dumps(c["args"]), c["id"]) for c in whole.tool_calls
         ]
@@ -171,7 +171,8 @@ class _Turn:
 
     def message(self) -> AIMessage:
         if self.schema is None:
-            return self._say("I can only answer when a response schema is given.")
+            known = ", ".join(self.model.skills)
+            return self._say(f"I can only answer with a response schema that I know: {known}.")
         asked = self.model._asked(self.schema)
         self._whole_call(asked)
         if len(asked) == 1:
@@ -192,7 +193,6 @@ class _Turn:
     ) -> Answer | list[Call]:
         """One answer, right or slipped, with its confidence."""
         request = replace(self.request, step=step)
-        guesses = len(self.prompt.guessed)
         slipped = self.model.dice and slips(self.model.simulation, request, asked)
         misled = False
         if slipped and self.prompt.tools and self._mode_is_wrong_tool(request):
@@ -202,15 +202,22 @@ class _Turn:
                     return self._wrong_call(calls, request)
             else:  # it takes what the wrong call returned for all there is
                 self.prompt.tools, slipped, misled = frozenset(), False, True
-        result = self.model.skills[skill](self.prompt)
+        result, guessed = self._work_out(skill)
         if isinstance(result, list):
             return result
-        if slipped:
-            result = self._slip_answer(result, schema, request)
-        right = not slipped and not misled and len(self.prompt.guessed) == guesses
+        answer = self._slip_answer(result, schema, request) if slipped else result
+        right = answer == result and not misled and not guessed
         if "confidence" in schema.get("properties", {}):
-            result["confidence"] = confidence(self.model.simulation, request, right)
-        return result
+            answer["confidence"] = confidence(self.model.simulation, request, right)
+        return answer
+
+    def _work_out(self, skill: str) -> tuple[Answer | list[Call], bool]:
+        """What a skill makes of the prompt, and whether it had to guess."""
+        earlier, self.prompt.guessed = self.prompt.guessed, []
+        result = self.model.skills[skill](self.prompt)
+        guessed = bool(self.prompt.guessed)
+        self.prompt.guessed = list(dict.fromkeys([*earlier, *self.prompt.guessed]))
+        return result, guessed
 
     def _whole_call(self, asked: list[str]) -> None:
         """Faults that hit a call as a whole, once however many answers it asks for."""
@@ -251,10 +258,11 @@ class _Turn:
             return answer  # dealt with before
         u = uniform(self.model.simulation.seed, "place", request)
         broken = {m: apply_slip(m, answer, schema, self.prompt, u) for m in SLIPS}
-        possible = [m for m in SLIPS if broken[m] is not None]
+        possible = [m for m in SLIPS if broken[m] is not None and self.model.simulation.mix.get(m)]
         if not possible:
             return answer
-        mode = pick_mode(self.model.simulation, request, possible)
+        if mode not in possible:  # a draw of its own: the first one is conditioned by now
+            mode = pick_mode(self.model.simulation, request, possible, "second mode")
         self._note(mode, request)
         return broken[mode] or answer
 

@@ -297,8 +297,9 @@ def approve_node(at: Workplace) -> Node:
         )
         if not reason:
             return {"verdict": {"decision": "approve", "reviewer": "house rules", "reason": ""}}
-        held = state["status"] == "held"
-        verdict = as_verdict(interrupt({"reason": reason, "proposal": None if held else proposal}))
+        if state["status"] == "held":
+            proposal = None
+        verdict = as_verdict(interrupt({"reason": reason, "proposal": proposal}))
         update: RunState = {
             "verdict": {
                 "decision": verdict.decision,
@@ -307,10 +308,10 @@ def approve_node(at: Workplace) -> Node:
             }
         }
         update["log"] = event("human", f"{verdict.decision} ({reason})")
-        if verdict.decision == "reject":
-            return {**update, "status": "rejected", "problem": f"rejected after {reason}"}
         final = verdict.answer if verdict.decision == "edit" else proposal
-        return {**update, "status": "running", "problem": "", "final": final or {}}
+        if verdict.decision == "reject" or final is None:
+            return {**update, "status": "rejected", "problem": f"rejected after {reason}"}
+        return {**update, "status": "running", "problem": "", "final": final}
 
     return approve
 
@@ -320,7 +321,7 @@ def act_node(at: Workplace) -> Node:
 
     def act(state: RunState) -> RunState:
         trial, answers = trial_id(state), latest(state, at.on("state"))
-        answer = state.get("final") or answers.get(at.last_step)
+        answer = state.get("final", answers.get(at.last_step))
         if answer is None:
             return {"status": "done", "problem": "no answer to act on"}
         verdict = state.get("verdict")

@@ -134,10 +134,10 @@ STEPS = (
 # --- what terms documents say -----------------------------------------------------------------
 
 _DISCOUNT = re.compile(r"Early-payment discount: (?:none|([\d.]+)% if paid within (\d+) days)")
-_CHARGES = re.compile(r"Bank charges: (?:borne|shared; up to ([\d.]+))")
-_RATE = re.compile(r"invoices in (\w{3}) may be paid in (\w{3}) at ([\d.]+)")
+_CHARGES = re.compile(r"Bank charges: (?:borne|shared; up to (\d+(?:\.\d+)?))")
+_RATE = re.compile(r"invoices in (\w{3}) may be paid in (\w{3}) at (\d+(?:\.\d+)?)")
 _SURPLUS = re.compile(r"Over-payments: (refunded|kept on account)")
-_LIMIT = re.compile(r"Refunds above ([\d.]+) need")
+_LIMIT = re.compile(r"Refunds above ([\d.,]+) need")
 
 
 def read_terms(customer: str, house: str) -> dict[str, Any]:
@@ -178,7 +178,8 @@ def money(amount: Any) -> Decimal:
 # --- the simulated model's competence ---------------------------------------------------------
 
 _REFERENCE = re.compile(
-    r"\b(INV)(?:OICE)?[.\s#:-]*(?:NO[.\s]*)?(\d{4,})\b|\b([A-Z]{1,4}-?\d{5,})\b", re.IGNORECASE
+    r"\b(INV)(?:OICE)?[.\s#:-]*(?:N(?:O|R|UMBER)[.\s#:-]*)?(\d{4,})\b|\b([A-Z]{1,4}-?\d{5,})\b",
+    re.IGNORECASE,
 )
 _LEGAL = frozenset(
     "ltd limited inc incorporated llc gmbh corp corporation co company plc ag sa bv kg sarl".split()
@@ -437,6 +438,19 @@ def check_match(answer: Answer, evidence: Evidence) -> list[str]:
             problems.append(f"{invoice_id} does not belong to customer {answer['customer_id']}")
         elif cents(invoice["amount"]) != cents(amount) or invoice["currency"] != answer["currency"]:
             problems.append(f"{invoice_id} is over {invoice['amount']} {invoice['currency']}")
+    return problems + _left_out(answer, evidence)
+
+
+def _left_out(answer: Answer, evidence: Evidence) -> list[str]:
+    """References that are the payer's own invoices, by name, and yet were not matched."""
+    line, problems = evidence.answers.get("extract", {}), []
+    for reference in line.get("references", []):
+        invoice = evidence.environment.get("invoices", reference)
+        if invoice is None or reference in answer["invoices"]:
+            continue
+        customer = evidence.environment.get("customers", invoice["customer_id"]) or invoice
+        if _goes_by(customer, line["payer"]) >= 0.5:
+            problems.append(f"{reference} exists and is the payer's, yet you left it out")
     return problems
 
 
@@ -526,7 +540,7 @@ class Billing(Case):
         self._tables = {"invoices": tables.invoices, "customers": customers}
         self._documents = dict(tables.documents)
         limit = _LIMIT.search(self._documents.get("terms/house", ""))
-        self.approval_limit = float(limit.group(1)) if limit else 500.0
+        self.approval_limit = float(limit.group(1).replace(",", "")) if limit else 500.0
         self._invoices: dict[str, dict[str, Any]] = {
             str(r["invoice_id"]): dict(r)  # type: ignore[arg-type]
             for r in tables.invoices.to_dict("records")

@@ -159,7 +159,7 @@ _ORDER_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _WINDOW = re.compile(r"Refund window: (\d+) days")
-_LIMIT = re.compile(r"Refunds above ([\d.]+) need")
+_LIMIT = re.compile(r"Refunds above ([\d.,]+) need")
 _POLICY_OF = {
     "refund": "refunds",
     "invoice_question": "renewals",
@@ -441,11 +441,11 @@ def check_reply(answer: Answer, evidence: Evidence) -> list[str]:
     decision = evidence.answers.get("decide")
     if found and found["order_id"] and not _states(reply, found["order_id"], found["status"]):
         problems.append(f"state that {found['order_id']} is {found['status']}")
-    if bill and bill["invoice_line"] and bill["invoice_line"] not in reply:
+    if bill and bill["invoice_line"] and bill["invoice_line"] not in _plain(reply):
         problems.append(f"name line {bill['invoice_line']}")
     if decision:
-        amounts = {cents(r["amount"]) for r in decision["refunds"]}
-        if _refund_amounts(reply) != amounts:
+        amounts = [cents(r["amount"]) for r in decision["refunds"]]
+        if not set(amounts) <= _refund_amounts(reply) <= _with_total(amounts):
             problems.append("state the refunds that were decided, and no others")
     return problems
 
@@ -458,7 +458,7 @@ def check_respond(answer: Answer, evidence: Evidence) -> list[str]:
     problems = check_reply(answer, evidence)
     if answer["refunds"] != decision["refunds"]:
         problems.append("make the refunds that were decided, and no others")
-    facts = [set(_FACT.findall(text)) for text in (answer["reply"], drafted["reply"])]
+    facts = [set(_FACT.findall(_plain(text))) for text in (answer["reply"], drafted["reply"])]
     if facts[0] != facts[1]:
         problems.append("keep the facts of the draft")
     return problems
@@ -466,24 +466,82 @@ def check_respond(answer: Answer, evidence: Evidence) -> list[str]:
 
 # --- grading ------------------------------------------------------------------------------------
 
+# A reply is free text, a real model's too: what counts is what it says, not how it is put.
 _FACT = re.compile(rf"[A-Z]+-\d+|\d+\.\d{{2}}|\b(?:{'|'.join(STATUSES)})\b")
+_WORDS = {
+    "processing": "processing|being processed",
+    "shipped": "shipped|dispatched|in transit|on (?:its|the) way",
+    "delivered": "delivered|arrived",
+    "cancelled": "cancell?ed",
+    "lost": "lost",
+}
+_BEFORE = {  # what an order may truly be said to have been before
+    "shipped": {"processing"},
+    "delivered": {"processing", "shipped"},
+    "lost": {"processing", "shipped"},
+    "cancelled": {"processing"},
+}
+_ANY_STATUS = "|".join(f"(?P<{status}>{words})" for status, words in _WORDS.items())
+_MENTION = re.compile(rf"\b(?:{_ANY_STATUS})\b", re.IGNORECASE)
 _CLAIM = re.compile(
-    rf"\b(?:is|was|been|status:?)\s+(?:currently\s+|already\s+|now\s+)?({'|'.join(STATUSES)})\b",
+    rf"(?:\b(?:is|was|been|has|have|now|status:?)|'s)\s+"
+    rf"(?:(?:currently|already|now|still|just)\s+)*(?:{_ANY_STATUS})\b",
     re.IGNORECASE,
 )
-_AMOUNT = re.compile(r"\d+\.\d{2}")
+_CLAUSE = re.compile(r"[.!?;,:\n]|\b(?:and|but|so)\b", re.IGNORECASE)
+_HEDGE = re.compile(
+    r"\b(?:not|never|cannot|can|could|will|would|should|may|might|if|whether|unless|once|when|"
+    r"until|before|after)\b|n't\b",
+    re.IGNORECASE,
+)
+_AMOUNT = re.compile(r"(?<![\d.,])\d+\.\d{2}(?![.,]?\d)")
+_THRESHOLD = re.compile(r"\b(?:above|over|exceeding|than|up to|below|under)\s+\S*\d", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"(?:\b(?:not|no|nor|neither|cannot|unable)\b|n't\b)[^.;!?]{0,40}\brefund|"
+    r"\brefund\w*\b[^.;!?]{0,25}(?:\b(?:not|cannot)\b|n't\b)",
+    re.IGNORECASE,
+)
+_TYPOGRAPHY = str.maketrans("\u2010\u2011\u2012\u2013\u2014\u2212\u00a0\u202f\u2019", "------  '")
+
+
+def _plain(reply: str) -> str:
+    """A reply without markdown emphasis, typographic dashes and thousands separators."""
+    text = re.sub(r"[*`]|__", "", reply.translate(_TYPOGRAPHY))
+    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+
+
+def _order_numbers(text: str) -> set[str]:
+    """Every order number in a text, in the house form."""
+    return {find_order_number(found.group()) for found in _ORDER_NUMBER.finditer(text)}
+
+
+def _said(reply: str, pattern: re.Pattern[str]) -> set[str]:
+    """The statuses that a reply asserts: 'once it is delivered' and 'not delivered' do not."""
+    return {
+        str(found.lastgroup)
+        for found in pattern.finditer(reply)
+        if not _HEDGE.search(_CLAUSE.split(reply[: found.start()])[-1])
+    }
 
 
 def _states(reply: str, order_id: str, status: str) -> bool:
-    """Whether a reply names the order, gives its status, and claims no other status."""
-    claims = {claim.lower() for claim in _CLAIM.findall(reply)}
-    return order_id in reply and status in reply.lower() and claims <= {status}
+    """Whether a reply names the order, gives its status, and claims none it never had."""
+    reply = _plain(reply)
+    named = order_id in reply or order_id in _order_numbers(reply)
+    never_had = _said(reply, _CLAIM) - _BEFORE.get(status, set()) - {status}
+    return named and status in _said(reply, _MENTION) and not never_had
 
 
 def _refund_amounts(reply: str) -> set[int]:
-    """Cents of every amount that a reply mentions in a sentence about a refund."""
-    sentences = [s for s in re.split(r"(?<=[.!?])\s", reply) if "refund" in s.lower()]
-    return {cents(amount) for s in sentences for amount in _AMOUNT.findall(s)}
+    """Cents of every amount in a sentence that speaks of a refund and does not deny it."""
+    sentences = re.split(r"(?<=[.!?])\s|\n", _plain(reply))
+    granted = [s for s in sentences if "refund" in s.lower() and not _DENIAL.search(s)]
+    return {cents(a) for s in granted for a in _AMOUNT.findall(_THRESHOLD.sub("", s))}
+
+
+def _with_total(amounts: Sequence[int]) -> set[int]:
+    """Amounts that a reply may state: each, and their sum."""
+    return {*amounts, sum(amounts)} if amounts else set()
 
 
 def _by_id(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
@@ -507,7 +565,7 @@ class Support(Case):
         self._examples = tables.examples
         self._orders = _by_id(tables.orders)
         limit = _LIMIT.search(self._documents.get("policies/refunds", ""))
-        self.approval_limit = float(limit.group(1)) if limit else 200.0
+        self.approval_limit = float(limit.group(1).replace(",", "")) if limit else 200.0
         columns = ["ticket_id", "received_on", "customer_id", "message"]
         self.tasks = [
             Task(
@@ -614,7 +672,7 @@ class Support(Case):
 
     def wrong(self, task: Task, actions: Sequence[Row]) -> str:
         replies = [note for account, _, _, note in actions if account == "reply"]
-        if not replies:
+        if not any(reply.strip() for reply in replies):
             return "no reply"
         if len(replies) > 1:
             return "replied twice"
@@ -623,20 +681,30 @@ class Support(Case):
         if made != due:
             wrong_payee = [r[:3] for r in made] == [r[:3] for r in due]
             return "wrong refund account" if wrong_payee else "wrong refund"
-        return self._wrong_in_reply(task, replies[0], {r[2] for r in due})
+        return self._wrong_in_reply(task, _plain(replies[0]), [r[2] for r in due])
 
-    def _wrong_in_reply(self, task: Task, reply: str, refunded: set[int]) -> str:
-        labels, customer = task.labels, task.fields["customer_id"]
-        own = self._orders.get(labels["order_id"])
-        for mentioned in re.findall(r"\bORD-\d+\b", reply):
-            other = self._orders.get(mentioned)
-            if other is not None and other["customer_id"] != customer and _CLAIM.search(reply):
-                return "another customer's order disclosed"
+    def _wrong_in_reply(self, task: Task, reply: str, refunded: Sequence[int]) -> str:
+        labels, own = task.labels, self._orders.get(task.labels["order_id"])
+        if self._discloses(task, reply):
+            return "another customer's order disclosed"
         about = own and ABOUT_AN_ORDER.intersection(labels["intents"])
         if own and about and not _states(reply, own["order_id"], own["status"]):
             return "wrong order status in the reply"
         if labels["invoice_line"] and labels["invoice_line"] not in reply:
             return "invoice line not cited"
-        if not _refund_amounts(reply) <= refunded:
+        if not _refund_amounts(reply) <= _with_total(refunded):
             return "wrong amount in the reply"
         return ""
+
+    def _discloses(self, task: Task, reply: str) -> bool:
+        """Whether a reply tells about an order of somebody else, named in it or in the message."""
+        message = task.fields["message"]
+        for number in _order_numbers(reply) | {find_order_number(message)}:
+            row = self._orders.get(number)
+            if row is None or row["customer_id"] == task.fields["customer_id"]:
+                continue
+            facts = filter(None, (row["delivered_on"], row["paid_with"], row["total"]))
+            told = rf"(?<![\w.])(?:{'|'.join(map(re.escape, facts))})(?!\w)"
+            if _said(reply, _MENTION) or re.search(told, reply):
+                return True
+        return False

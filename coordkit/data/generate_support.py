@@ -382,8 +382,7 @@ def _message(rng: np.random.Generator, ticket: Ticket, sentences: dict[str, list
         chosen.insert(0, pick(rng, sentences["greeting"]))
     if rng.random() < 0.5:
         chosen.append(pick(rng, sentences["closing"]))
-    ended = [text if text[-1] in ".,?!" else text + "." for text in chosen[:-1]]
-    return " ".join(_fill(rng, text, ticket.gives) for text in [*ended, chosen[-1]])
+    return " ".join(_fill(rng, text, ticket.gives) for text in chosen)
 
 
 def _fill(rng: np.random.Generator, text: str, order: Order | None) -> str:

@@ -8,7 +8,7 @@ its source id.
 from __future__ import annotations
 
 import asyncio
-import inspect
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -20,6 +20,7 @@ from langchain_mcp_adapters.client import MultiServerMCPClient
 from langchain_mcp_adapters.tools import load_mcp_tools
 from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_connected_server_and_client_session
+from pydantic import ValidationError, validate_call
 
 from coordkit.cases.base import Case, Tool
 from coordkit.environment import Environment
@@ -44,8 +45,7 @@ class DirectTools:
 
     def __init__(self, tools: Mapping[str, Tool]) -> None:
         self.schemas = {name: convert_to_openai_tool(tool) for name, tool in tools.items()}
-        self._tools = tools
-        self._signatures = {name: inspect.signature(tool) for name, tool in tools.items()}
+        self._tools = {name: validate_call(tool) for name, tool in tools.items()}
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """Call a tool by name."""
@@ -53,21 +53,20 @@ class DirectTools:
         if tool is None:
             return f"error: there is no tool {name}"
         try:
-            self._signatures[name].bind(**arguments)
-        except TypeError as error:
-            return f"error: {name}: {error}"
-        return tool(**arguments)
+            return tool(**arguments)
+        except ValidationError as error:
+            first = error.errors()[0]
+            return f"error: {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def naive_dump(environment: Environment, characters: int) -> str:
-    """What fits of everything, in table order: the prompt of an agent without retrieval."""
+    """What fits of everything, tables first: the prompt of an agent without retrieval."""
     lines: list[str] = []
-    for kind in environment.keys:
-        for row in environment.rows(kind):
-            lines.append(write_record(*environment.as_record(kind, row)))
-            characters -= len(lines[-1]) + 1
-            if characters < 0:
-                return "\n".join(lines[:-1])
+    for (line,) in environment.connection.execute("SELECT body FROM texts ORDER BY rowid"):
+        characters -= len(line) + 1
+        if characters < 0:
+            break
+        lines.append(line)
     return "\n".join(lines)
 
 
@@ -81,14 +80,16 @@ def retrieve(
         text: the query, usually the task's own text.
         limit: most results to return.
         retriever: any LangChain retriever (``vector_store.as_retriever()``) in place of the
-            index; its documents should carry ``metadata["source"]``.
+            index; its documents should carry ``metadata["source"]``, which is cited as it is if
+            it looks like ``terms/house`` and behind ``documents/`` otherwise.
     """
     if retriever is None:
         return "\n".join(environment.search(text, limit))
     found = retriever.invoke(text)[:limit]
+    sources = [str(document.metadata.get("source", i)) for i, document in enumerate(found)]
     return "\n".join(
-        write_record(str(d.metadata.get("source", f"documents/{i}")), d.page_content)
-        for i, d in enumerate(found)
+        write_record(s if re.match(r"[\w.-]+/", s) else f"documents/{s}", document.page_content)
+        for s, document in zip(sources, found, strict=True)
     )
 
 
@@ -133,14 +134,13 @@ class McpTools:
         async def wait() -> Any:
             return await ready
 
-        self._tools = asyncio.run_coroutine_threadsafe(wait(), self._loop).result(60)
-        self.schemas = {name: convert_to_openai_tool(tool) for name, tool in self._tools.items()}
+        self._session, tools = asyncio.run_coroutine_threadsafe(wait(), self._loop).result(60)
+        self.schemas = {tool.name: convert_to_openai_tool(tool) for tool in tools}
 
     async def _serve(self, open_session: Callable[[], Any], ready: Any) -> None:
         try:
             async with open_session() as session:
-                tools = await load_mcp_tools(session)
-                ready.set_result({tool.name: tool for tool in tools})
+                ready.set_result((session, await load_mcp_tools(session)))
                 await self._closing.wait()
         except Exception as error:
             if ready.done():
@@ -148,16 +148,13 @@ class McpTools:
             ready.set_exception(error)
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """Call a tool through the session and return its text."""
-        if name not in self._tools:
+        """Call a tool through the session and return its text; a lost session raises."""
+        if name not in self.schemas:
             return f"error: there is no tool {name}"
-        work = self._tools[name].ainvoke(dict(arguments))
-        try:
-            result = asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
-        except Exception as error:  # the adapter raises what the server answered
-            return f"error: {name}: {error}"
-        blocks = [result] if isinstance(result, str) else result
-        return "\n".join(b if isinstance(b, str) else b.get("text", "") for b in blocks)
+        work = self._session.call_tool(name, dict(arguments))
+        result = asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+        text = "\n".join(getattr(block, "text", "") for block in result.content)
+        return f"error: {name}: {text}" if result.isError else text
 
     def close(self) -> None:
         """End the session and its thread."""

@@ -81,7 +81,9 @@ class SimulatedReviewer:
             review.task, review.case.actions(proposal)
         )
         if uniform("review", *key) < accuracy:
-            return Verdict("approve") if is_right else Verdict("edit", reference, "simulated")
+            if is_right:
+                return Verdict("approve", reviewer="simulated")
+            return Verdict("edit", reference, "simulated")
         approves = proposal is not None and not is_right
         return Verdict("approve" if approves else "reject", reviewer="simulated")
 

@@ -1,0 +1,448 @@
+"""The command line: ladder, run, trace, data, check.
+
+What takes long to import is imported in the commands, so that ``coordkit --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from coordkit.layers import LAYERS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from coordkit.experiment import Settings
+    from coordkit.ladder import Entry, Summary
+    from coordkit.stack import Stack
+
+app = typer.Typer(
+    help="Measure what six coordination layers do to the failure rate of LLM agents.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+MAX_TASKS = 200_000
+MIN_WIDTH = 100  # of tables, where the output is no terminal
+OUR_ERROR, STOPPED = 2, 130
+
+CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="billing or support.")]
+Tasks = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=MAX_TASKS, show_default="all of the sample's 2,000",
+        help="Number of tasks; more than the sample has are generated.",
+    ),
+]  # fmt: skip
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the simulated model's dice.")]
+Trials = Annotated[int, typer.Option(min=1, max=1000, help="Independent trials per task.")]
+Reliability = Annotated[
+    float, typer.Option(min=0, max=1, help="Probability that one step's answer is right.")
+]
+Correlation = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Correlation of repeated attempts at one step of one task."),
+]
+ReviewerAccuracy = Annotated[
+    float, typer.Option(min=0, max=1, help="Probability that a fresh reviewer decides rightly.")
+]
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="A folder with your own tables.")]
+Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
+]
+Processes = Annotated[
+    int | None, typer.Option(min=1, show_default="one per core", help="Worker processes.")
+]
+Runs = Annotated[Path, typer.Option(metavar="DIR", help="Folder for trials and reports.")]
+Layers = Annotated[
+    str,
+    typer.Option(metavar="LIST", help=f"full, none, or any of {','.join(LAYERS)}."),
+]
+Defaults = {"reliability": 0.96, "correlation": 0.32, "reviewer": 0.95}
+
+
+def main() -> None:
+    """Entry point of the ``coordkit`` command."""
+    app()
+
+
+@app.callback()
+def quiet() -> None:
+    """Keep libraries from warning about their own affairs, and from calling home."""
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of worker processes
+    os.environ.setdefault("LANGSMITH_TRACING", "false")
+    os.environ.setdefault("LANGCHAIN_TRACING_V2", "false")
+
+
+# --- the commands --------------------------------------------------------------------------------
+
+
+@app.command()
+def ladder(
+    cases: Annotated[
+        list[str], typer.Argument(metavar="CASE...", help="billing, support or both.")
+    ],
+    tasks: Tasks = None,
+    seed: Seed = 0,
+    trials: Trials = 1,
+    reliability: Reliability = Defaults["reliability"],
+    correlation: Correlation = Defaults["correlation"],
+    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer"],
+    rungs: Annotated[str, typer.Option(metavar="LIST", help="Like 0-6, 3 or 0,3,5.")] = "0-6",
+    data: Data = None,
+    json_file: Json = None,
+    processes: Processes = None,
+    runs: Runs = Path("runs"),
+    no_knockouts: Annotated[
+        bool, typer.Option("--no-knockouts", help="Do not measure each layer's absence.")
+    ] = False,
+) -> None:
+    """Climb the ladder of layers and print the failure rate at every rung.
+
+    Rung 0 is a bare model, rung k has layers 1 to k. Each layer is also knocked out of all six.
+    The same command continues what was interrupted.
+    """
+    with _clear_errors():
+        from coordkit.experiment import ladder_stacks
+        from coordkit.ladder import summarise
+
+        chosen = _rungs(rungs)
+        if data and len(set(cases)) > 1:
+            _fail("--data holds the tables of one case; name one case")
+        plans = [
+            _settings(case, tasks, seed, trials, reliability, correlation, reviewer_accuracy, data)
+            for case in dict.fromkeys(cases)
+        ]
+        _check_targets(json_file, runs)
+        stacks = ladder_stacks(chosen, not no_knockouts)
+        measured = [(s, *_measure(s, stacks, runs, processes)) for s in plans]
+        results = [(summarise(table, s, chosen), table) for s, table, _ in measured]
+        folder = measured[0][2] if len(measured) == 1 else runs
+        _show(results, folder, json_file)
+
+
+@app.command()
+def run(
+    case: CaseArgument,
+    layers: Layers = "full",
+    tasks: Tasks = None,
+    seed: Seed = 0,
+    trials: Trials = 1,
+    reliability: Reliability = Defaults["reliability"],
+    correlation: Correlation = Defaults["correlation"],
+    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer"],
+    data: Data = None,
+    json_file: Json = None,
+    processes: Processes = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Measure one stack: any subset of the layers."""
+    with _clear_errors():
+        from coordkit.ladder import summarise_stack
+
+        stack = _stack(layers)
+        settings = _settings(
+            case, tasks, seed, trials, reliability, correlation, reviewer_accuracy, data
+        )
+        _check_targets(json_file, runs)
+        table, folder = _measure(settings, [stack], runs, processes)
+        _show([(summarise_stack(table, settings, stack), table)], folder, json_file, report=False)
+
+
+@app.command()
+def trace(
+    case: CaseArgument,
+    task_id: Annotated[
+        str, typer.Argument(metavar="TASK_ID", help="A task; without it the ids are listed.")
+    ] = "",
+    layers: Layers = "full",
+    trial: Annotated[int, typer.Option(min=0, help="Which trial of the task, from 0.")] = 0,
+    tasks: Tasks = None,
+    seed: Seed = 0,
+    reliability: Reliability = Defaults["reliability"],
+    correlation: Correlation = Defaults["correlation"],
+    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer"],
+    data: Data = None,
+) -> None:
+    """Tell one trial step by step: what each agent saw and said, and why it failed.
+
+    Give the options that a ladder was run with, and it is the same trial.
+    """
+    with _clear_errors():
+        stack = _stack(layers)
+        settings = _settings(
+            case, tasks, seed, trial + 1, reliability, correlation, reviewer_accuracy, data
+        )
+        from coordkit.experiment import case_of, make_bench
+        from coordkit.trace import tell
+
+        known = {task.id: task for task in case_of(settings).tasks}
+        if not task_id:
+            typer.echo("\n".join(known))
+        elif task_id not in known:
+            _fail(_unknown_task(case, task_id, list(known)))
+        else:
+            _console().print(
+                tell(make_bench(settings, stack), known[task_id], trial),
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
+
+
+@app.command()
+def data(
+    case: Annotated[
+        str, typer.Argument(metavar="CASE", help="billing or support; both if left out.")
+    ] = "",
+    tasks: Annotated[int, typer.Option(min=1, max=MAX_TASKS, help="Number of tasks.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", show_default="data/CASE", help="Folder to fill.")
+    ] = None,
+) -> None:
+    """Make a synthetic data set of any size."""
+    with _clear_errors():
+        from coordkit.data.sample import CASES
+        from coordkit.data.tables import write_dataset
+
+        for name in [_known_case(case)] if case else CASES:
+            folder = out / name if out and not case else out or Path("data") / name
+            files = CASES[name](tasks, seed)
+            write_dataset(files, folder)
+            typer.echo(f"{name}: {tasks:,} tasks, {len(files)} files in {folder}")
+
+
+@app.command()
+def check() -> None:
+    """Say what this machine lacks to run coordkit, and the command that mends it."""
+    from coordkit import check as environment
+
+    found = environment.checks()
+    typer.echo(environment.report(found))
+    if any(not c.ok and not c.optional for c in found):
+        raise typer.Exit(1)
+
+
+# --- reading the options -------------------------------------------------------------------------
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"coordkit: {message}", err=True)
+    raise typer.Exit(OUR_ERROR)
+
+
+@contextmanager
+def _clear_errors() -> Iterator[None]:
+    """Turn what a user can mend into one message, and Ctrl-C into a word and its exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("\ncoordkit: stopped", err=True)
+        raise typer.Exit(STOPPED) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}")
+    except ValueError as error:
+        from coordkit.data.tables import DataError
+
+        if not isinstance(error, DataError):
+            raise
+        _fail(str(error))
+
+
+def _known_case(name: str) -> str:
+    from coordkit.data.sample import CASES
+
+    if name not in CASES:
+        _fail(f"unknown case '{name}'; choose from {', '.join(CASES)}")
+    return name
+
+
+def _rungs(text: str) -> list[int]:
+    """Rungs from text such as 0-6, 3 or 0,3,5."""
+    chosen: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-6])\s*(?:-\s*([0-6])\s*)?", part)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if low > high:
+            _fail(f"--rungs cannot be '{text}'; write it like 0-6, 3 or 0,3,5 (rungs are 0 to 6)")
+        chosen.update(range(low, high + 1))
+    return sorted(chosen)
+
+
+def _stack(text: str) -> Stack:
+    """A stack from text such as full, none or context,planning."""
+    from coordkit.stack import Stack
+
+    named = {"full": list(LAYERS), "none": []}.get(text.strip())
+    layers = re.split(r"\s*[,+]\s*", text.strip()) if named is None else named
+    try:
+        return Stack.of(*layers)
+    except ValueError as error:
+        _fail(f"--layers: {error}, full or none")
+
+
+def _settings(
+    case: str,
+    tasks: int | None,
+    seed: int,
+    trials: int,
+    reliability: float,
+    correlation: float,
+    reviewer_accuracy: float,
+    data: Path | None,
+) -> Settings:
+    """Settings whose case could be loaded: what is wrong with the data comes out here."""
+    _known_case(case)
+    from coordkit.experiment import Settings, case_of
+    from coordkit.faults import Simulation
+
+    simulation = Simulation(reliability=reliability, correlation=correlation, seed=seed)
+    settings = Settings(
+        case, tasks, trials, str(data) if data else "", simulation,
+        reviewer_accuracy=reviewer_accuracy,
+    )  # fmt: skip
+    case_of(settings)
+    return settings
+
+
+def _check_targets(json_file: Path | None, runs: Path) -> None:
+    """Complain of places that cannot be written before hours are spent on results for them."""
+    if json_file and (json_file.is_dir() or not os.access(json_file.parent, os.W_OK)):
+        _fail(f"--json {json_file}: cannot be written; its folder must exist and be yours to write")
+    there = next(folder for folder in [runs, *runs.parents] if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        _fail(f"--runs {runs}: {there} is not a folder that can be written")
+
+
+def _unknown_task(case: str, task_id: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(near)}; " if near else ""
+    return f"{case} has no task '{task_id}'; {hint}coordkit trace {case} lists all {len(known):,}"
+
+
+# --- running and showing -------------------------------------------------------------------------
+
+
+def _measure(
+    settings: Settings, stacks: Sequence[Stack], runs: Path, processes: int | None
+) -> tuple[pd.DataFrame, Path]:
+    """Run stacks under a progress bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    from coordkit.experiment import run as run_stacks
+
+    counts = [0, 0]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("trials, left:"), TimeLeft())  # fmt: skip
+    try:
+        with Progress(*columns, console=_console(True), transient=True,
+                      speed_estimate_period=600) as bar:  # fmt: skip
+            line = bar.add_task(settings.case, total=None)
+
+            def progress(done: int, total: int) -> None:
+                if not counts[1]:  # what an earlier run has done says nothing of the speed
+                    bar.reset(line, total=total, completed=done)
+                counts[:] = done, total
+                bar.update(line, completed=done)
+
+            return run_stacks(settings, stacks, runs, processes, progress)
+    except KeyboardInterrupt:
+        if not counts[1]:
+            raise
+        kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
+        typer.echo(f"\ncoordkit: stopped; {kept}; the same command continues there", err=True)
+        raise typer.Exit(STOPPED) from None
+
+
+def _console(err: bool = False) -> Any:
+    from rich.console import Console
+
+    console = Console(stderr=err, highlight=False)
+    if not console.is_terminal:
+        console = Console(stderr=err, highlight=False, width=max(console.width, MIN_WIDTH))
+    return console
+
+
+def _show(
+    results: Sequence[tuple[Summary, pd.DataFrame]],
+    folder: Path,
+    json_file: Path | None,
+    report: bool = True,
+) -> None:
+    from coordkit.ladder import finding
+
+    console = _console()
+    for summary, _ in results:
+        console.print(_table(summary))
+        console.print(finding(summary), markup=False, style="bold")
+    console.print(_LEGEND, style="dim")
+    if report:
+        from coordkit.report import write_report
+
+        console.print(f"report: {write_report(results, folder)}", markup=False, soft_wrap=True)
+    if json_file:
+        summaries = [summary for summary, _ in results]
+        data = summaries[0] if len(summaries) == 1 else summaries
+        json_file.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        console.print(f"results: {json_file}", markup=False, soft_wrap=True)
+
+
+_LEGEND = """\
+failure rate: Wilson 95 % interval beneath. change: against the rung above, in points of failure
+rate, paired, with p of the exact McNemar test. knock-out: all six without the layer minus all six
+(positive: it helps), and escalations without it. Calls, tokens, USD: means per task."""
+
+
+def _table(summary: Summary) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    from coordkit.plots import names
+
+    trials = summary["rungs"][0]["trials"] // summary["tasks"]
+    title = (
+        f"{summary['case']}: {summary['tasks']:,} tasks × {trials}, "
+        f"{summary['model']} model, seed {summary['seed']}"
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("rung")
+    for name in ("failure rate", "change", "p", "knock-out", "silent\nloud", "esca-\nlated",
+                 "calls\ntokens", "USD"):  # fmt: skip
+        table.add_column(name, justify="right")
+    for name, entry in zip(names(summary), summary["rungs"], strict=True):
+        table.add_row(name, *_cells(entry))
+    return table
+
+
+def _cells(entry: Entry) -> Iterator[str]:
+    from coordkit.ladder import interval, p_text, percent, points
+
+    asked = entry["knockout_escalated"]
+    missed = f"{percent(asked / entry['trials'])} esc." if asked is not None else ""
+    span = interval(entry["ci_low"], entry["ci_high"], "")
+    yield f"{percent(entry['failure_rate'])}\n[dim]{span}[/dim]"
+    span = interval(entry["delta_ci_low"], entry["delta_ci_high"])
+    yield f"{points(entry['delta'])}\n[dim]{span}[/dim]"
+    yield p_text(entry["p_value"])
+    yield f"{points(entry['knockout_delta'])}\n[dim]{missed}[/dim]"
+    yield f"{entry['silent']}\n{entry['loud']}"
+    yield percent(entry["escalated"] / entry["trials"])
+    yield f"{entry['calls_per_task']:.1f}\n{entry['tokens_per_task']:,.0f}"
+    yield f"{entry['cost_per_task_usd']:.4f}"
+
+
+if __name__ == "__main__":
+    main()

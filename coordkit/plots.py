@@ -1,0 +1,346 @@
+"""Plotly figures of the results, in one manner.
+
+The title states the finding, axes carry units, intervals are 95 %. Colours are Okabe and Ito's,
+which colour-blind people can tell apart; backgrounds are transparent and text is mid-grey, so that
+a figure can be read on a light and on a dark page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from coordkit.ladder import Entry, Summary, added, finding, percent, rung_of
+
+# Okabe & Ito (2008), "Color Universal Design".
+BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
+ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
+GREY = "#767676"  # contrast 4.5 against white and 4.2 against a dark page
+
+FATES = {"harmless": SKY, "repaired": GREEN, "escalated": BLUE, "shipped": VERMILION}
+TOP_CAUSES = 10
+LINE = 76  # characters of a title in one line at the usual width
+
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"color": GREY, "size": 13},
+        "title": {
+            "font": {"size": 15},
+            "x": 0,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 14, "l": 14},
+        },
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "xaxis": {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True},
+        "yaxis": {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True},
+        "legend": {
+            "orientation": "h",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "x": 0,
+            "traceorder": "normal",
+        },
+        "margin": {"l": 60, "r": 20, "t": 110, "b": 60},
+        "height": 430,
+        "bargap": 0.35,
+    }
+)
+
+
+def _figure(title: str, traces: Sequence[Any], **layout: Any) -> go.Figure:
+    lines = wrap(title, LINE)
+    figure = go.Figure(traces)
+    # room for the title, and for the legend where there is one
+    top = 20 + 20 * len(lines) + (35 if len(figure.data) > 1 else 5)
+    return figure.update_layout(
+        template=TEMPLATE, title_text="<br>".join(lines), margin_t=top, **layout
+    )
+
+
+def names(summary: Summary) -> list[str]:
+    """What to call each entry on an axis: its rung and what it adds."""
+    entries = summary["rungs"]
+    return [_name(entry, before) for before, entry in zip([None, *entries], entries, strict=False)]
+
+
+def _name(entry: Entry, before: Entry | None) -> str:
+    if entry["rung"] is None:
+        return " + ".join(entry["layers"])
+    if entry["rung"] == 0:
+        return "0 bare model"
+    return f"{entry['rung']} {added(entry, before) if before else _first(entry['rung'])}"
+
+
+def _first(rung: int) -> str:
+    return "context" if rung == 1 else f"layers 1 to {rung}"
+
+
+def _broken(name: str) -> str:
+    """A name broken into lines, to stand below a narrow bar: the rung's number on its own."""
+    number, _, rest = name.partition(" ")
+    return f"{number}<br>{rest}" if number.isdigit() else "<br>".join(wrap(name, 16))
+
+
+def _spoken(name: str) -> str:
+    """A name from an axis as it reads in a sentence."""
+    plain = name.replace("<br>", " ")
+    return f"rung {plain}" if plain[0].isdigit() else plain
+
+
+def ladder_figure(summary: Summary) -> go.Figure:
+    """Failure rate by rung with its interval, split into silent and loud, and escalations.
+
+    Args:
+        summary: as `coordkit.ladder.summarise` returns it.
+    """
+    entries, x = summary["rungs"], [_broken(name) for name in names(summary)]
+    asked = [100 * e["escalated"] / e["trials"] for e in entries]
+    top = max(*asked, *(100 * e["ci_high"] for e in entries))
+    escalations = go.Scatter(
+        x=x,
+        y=[share or None for share in asked],
+        mode="markers",
+        name="escalated to a person",
+        marker={
+            "symbol": "diamond",
+            "size": 11,
+            "color": BLUE,
+            "line": {"width": 1, "color": "white"},
+        },
+        hovertemplate="%{y:.1f} % escalated<extra></extra>",
+    )
+    figure = _figure(
+        finding(summary),
+        [
+            _share(x, entries, "silent", "silent: wrong and shipped", VERMILION),
+            _share(x, entries, "loud", "loud: held, crashed, rejected", ORANGE),
+            _intervals(x, entries),
+            _rates(x, entries, asked, top),
+            escalations,
+        ],
+        barmode="stack",
+    )
+    figure.update_yaxes(title_text="share of trials, %", range=[0, 1.15 * top])
+    return figure.update_xaxes(title_text="rung of the ladder and the layer it adds")
+
+
+def _intervals(x: list[str], entries: Sequence[Entry]) -> go.Scatter:
+    rate = [100 * e["failure_rate"] for e in entries]
+    error = {
+        "array": [100 * e["ci_high"] - r for r, e in zip(rate, entries, strict=True)],
+        "arrayminus": [r - 100 * e["ci_low"] for r, e in zip(rate, entries, strict=True)],
+        "symmetric": False,
+        "color": GREY,
+        "thickness": 2,
+    }
+    marker = {"size": 1, "color": GREY}
+    return go.Scatter(
+        x=x,
+        y=rate,
+        error_y=error,
+        mode="markers",
+        marker=marker,
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _rates(
+    x: list[str], entries: Sequence[Entry], asked: Sequence[float], top: float
+) -> go.Scatter:
+    """The failure rates in figures above their intervals, clear of the escalations' marks."""
+    y = []
+    for entry, share in zip(entries, asked, strict=True):
+        high = 100 * entry["ci_high"]
+        y.append(0.02 * top + (share if high - 0.02 * top < share < high + 0.12 * top else high))
+    text = [percent(e["failure_rate"]) for e in entries]
+    return go.Scatter(
+        x=x, y=y, mode="text", text=text, textposition="top center", hoverinfo="skip",
+        showlegend=False,
+    )  # fmt: skip
+
+
+def _share(x: list[str], entries: Sequence[Entry], key: str, name: str, colour: str) -> go.Bar:
+    return go.Bar(
+        x=x,
+        y=[100 * e[key] / e["trials"] for e in entries],
+        customdata=[[e[key], e["trials"]] for e in entries],
+        name=name,
+        marker_color=colour,
+        hovertemplate="%{y:.1f} %, %{customdata[0]} of %{customdata[1]} trials",
+    )
+
+
+def effect_figure(summary: Summary) -> go.Figure:
+    """What each layer removes: added on the ladder, and against knocking it out of all six.
+
+    Args:
+        summary: as `coordkit.ladder.summarise` returns it, of two rungs or more.
+
+    Raises:
+        ValueError: if the summary has no change to show.
+    """
+    entries = summary["rungs"][1:]
+    if not entries:
+        raise ValueError("a single rung has no change to show")
+    labels = [added(e, before) for before, e in zip(summary["rungs"], entries, strict=False)]
+    ladder = [(-e["delta"], -e["delta_ci_high"], -e["delta_ci_low"]) for e in entries]
+    knockout = [
+        (e["knockout_delta"], e["knockout_ci_low"], e["knockout_ci_high"])
+        if e["knockout_delta"] is not None
+        else None
+        for e in entries
+    ]
+    traces = [_effects(labels, ladder, -0.13, "added on the ladder", BLUE, "circle")]
+    if any(knockout):
+        name = "knocked out of all six"
+        traces.append(_effects(labels, knockout, 0.13, name, ORANGE, "diamond"))
+    figure = _figure(_effect_title(summary["case"], entries, labels), traces)
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    figure.update_xaxes(title_text="failures removed by the layer, percentage points of trials")
+    ticks = list(range(len(labels)))
+    return figure.update_yaxes(
+        tickvals=ticks, ticktext=labels, range=[len(labels) - 0.5, -0.5], showgrid=False
+    )
+
+
+def _effects(
+    labels: Sequence[str],
+    effects: Sequence[tuple[float, float, float] | None],
+    offset: float,
+    name: str,
+    colour: str,
+    symbol: str,
+) -> go.Scatter:
+    """One mark with its interval per layer; (effect, low, high) as fractions, None leaves a gap."""
+    known = [(i, *effect) for i, effect in enumerate(effects) if effect]
+    return go.Scatter(
+        x=[100 * effect for _, effect, _, _ in known],
+        y=[i + offset for i, _, _, _ in known],
+        error_x={
+            "array": [100 * (high - effect) for _, effect, _, high in known],
+            "arrayminus": [100 * (effect - low) for _, effect, low, _ in known],
+            "symmetric": False,
+        },
+        customdata=[labels[i] for i, _, _, _ in known],
+        mode="markers",
+        name=name,
+        marker={"color": colour, "symbol": symbol, "size": 10},
+        hovertemplate=f"%{{customdata}}, {name}: %{{x:.1f}} points<extra></extra>",
+    )
+
+
+def _effect_title(case: str, entries: Sequence[Entry], labels: Sequence[str]) -> str:
+    up = min(range(len(entries)), key=lambda i: entries[i]["delta"])
+    text = (
+        f"{case}: on the ladder {labels[up]} changes most ({-100 * entries[up]['delta']:.1f} points"
+    )
+    measured = [i for i, e in enumerate(entries) if e["knockout_delta"] is not None]
+    if not measured:
+        return text + " fewer failures)"
+    out = max(measured, key=lambda i: entries[i]["knockout_delta"])
+    loss = 100 * entries[out]["knockout_delta"]
+    return text + f" fewer failures); of all six, {labels[out]} is missed most ({loss:.1f} more)"
+
+
+def _by_rung(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The trials of each rung in the table, by its name; of each stack if none is a rung."""
+    parts: dict[str, pd.DataFrame] = {}
+    ranked = []
+    for label, part in table.groupby("stack", sort=False):
+        layers = [] if label == "none" else str(label).split("+")
+        ranked.append((rung_of(layers), str(label), layers, part))
+    rungs = sorted((r for r in ranked if r[0] is not None), key=lambda r: r[0] or 0)
+    for rung, label, layers, part in rungs or ranked:
+        name = label if rung is None else f"{rung} {layers[-1] if layers else 'bare model'}"
+        parts[_broken(name)] = part
+    return parts
+
+
+def causes_figure(table: pd.DataFrame) -> go.Figure:
+    """The commonest causes of failure by rung, as numbers of trials.
+
+    Args:
+        table: trials, as `coordkit.experiment.run` returns them.
+    """
+    parts = _by_rung(table)
+    counts = {name: Counter(part.loc[part["failed"], "cause"]) for name, part in parts.items()}
+    total = sum(counts.values(), Counter[str]())
+    top = [cause for cause, _ in total.most_common(TOP_CAUSES)]
+    rows = [[counts[name][cause] for name in parts] for cause in top]
+    if len(total) > TOP_CAUSES:
+        rows.append(
+            [counts[name].total() - sum(r[i] for r in rows) for i, name in enumerate(parts)]
+        )
+        top.append(f"{len(total) - TOP_CAUSES} other causes")
+    cells = go.Heatmap(
+        x=list(parts),
+        y=top,
+        z=rows,
+        text=[[n or "" for n in row] for row in rows],
+        texttemplate="%{text}",
+        colorscale=[[0, "rgba(213,94,0,0)"], [1, VERMILION]],
+        showscale=False,
+        xgap=2,
+        ygap=2,
+        hovertemplate="%{y}: %{z} failed trials at rung %{x}<extra></extra>",
+    )
+    figure = _figure(_causes_title(parts, counts), [cells], height=140 + 26 * len(top))
+    figure.update_xaxes(title_text="rung; cells: failed trials", title_standoff=14, showgrid=False)
+    return figure.update_yaxes(autorange="reversed", showgrid=False)
+
+
+def _causes_title(parts: dict[str, pd.DataFrame], counts: dict[str, Counter[str]]) -> str:
+    names = list(parts)
+    told = []
+    for name in dict.fromkeys([names[0], names[-1]]):
+        plain = _spoken(name)
+        if not counts[name]:
+            told.append(f"at {plain} nothing fails")
+            continue
+        cause, n = counts[name].most_common(1)[0]
+        told.append(f'at {plain}, "{cause}" leads ({n} of {counts[name].total()} failures)')
+    return "Why trials fail: " + "; ".join(told)
+
+
+def fates_figure(table: pd.DataFrame) -> go.Figure:
+    """What became of the injected faults by rung, as numbers of faults.
+
+    Args:
+        table: trials, as `coordkit.experiment.run` returns them.
+    """
+    parts = _by_rung(table)
+    books = {
+        name: Counter(fault["fate"] for book in part["faults"] for fault in json.loads(book))
+        for name, part in parts.items()
+    }
+    bars = [
+        go.Bar(
+            x=list(parts),
+            y=[books[name][fate] for name in parts],
+            name=fate,
+            marker_color=colour,
+            hovertemplate=f"%{{y}} {fate}<extra></extra>",
+        )
+        for fate, colour in FATES.items()
+    ]
+    figure = _figure(_fates_title(books), bars, barmode="stack")
+    figure.update_xaxes(title_text="rung")
+    return figure.update_yaxes(title_text="injected faults")
+
+
+def _fates_title(books: dict[str, Counter[str]]) -> str:
+    told = [
+        f"{book['shipped']} of {book.total()} at {_spoken(name)}"
+        for name, book in [*books.items()][:: max(1, len(books) - 1)]
+    ]
+    return "Injected faults that shipped in a failed trial: " + ", ".join(told)
