@@ -92,7 +92,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         data = Path(self.data) if self.data else SAMPLES / self.case
-        version = _digest(data, "*") + _digest(Path(__file__).parent, "*.py")
+        version = _digest(data, ".csv", ".md") + _digest(Path(__file__).parent, ".py", ".csv")
         object.__setattr__(self, "version", version)
 
     def __hash__(self) -> int:  # the mix of slip modes is a dict, which has no hash
@@ -109,10 +109,10 @@ class Settings:
         return data | {"stack": {k: v for k, v in asdict(self.stack).items() if k != "layers"}}
 
 
-def _digest(folder: Path, pattern: str) -> str:
+def _digest(folder: Path, *suffixes: str) -> str:
     """A fingerprint of the files in a folder: results outlive neither their data nor their code."""
     digest = blake2b(digest_size=8)
-    for path in sorted(p for p in folder.rglob(pattern) if p.is_file()):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in suffixes and p.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -36,7 +36,7 @@ TEMPLATE = go.layout.Template(
             "xanchor": "left",
             "y": 1,
             "yanchor": "top",
-            "pad": {"t": 14, "l": 14},
+            "pad": {"t": 24, "l": 14},
         },
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -60,7 +60,7 @@ def _figure(title: str, traces: Sequence[Any], **layout: Any) -> go.Figure:
     lines = wrap(title, LINE)
     figure = go.Figure(traces)
     # room for the title, and for the legend where there is one
-    top = 20 + 20 * len(lines) + (35 if len(figure.data) > 1 else 5)
+    top = 30 + 20 * len(lines) + (35 if len(figure.data) > 1 else 5)
     return figure.update_layout(
         template=TEMPLATE, title_text="<br>".join(lines), margin_t=top, **layout
     )
@@ -307,7 +307,10 @@ def _causes_title(parts: dict[str, pd.DataFrame], counts: dict[str, Counter[str]
         if not counts[name]:
             told.append(f"at {plain} nothing fails")
             continue
-        cause, n = counts[name].most_common(1)[0]
+        (cause, n), *others = counts[name].most_common(2)
+        if others and others[0][1] == n:
+            told.append(f"at {plain}, no one cause leads the {counts[name].total()} failures")
+            continue
         told.append(f'at {plain}, "{cause}" leads ({n} of {counts[name].total()} failures)')
     return "Why trials fail: " + "; ".join(told)
 

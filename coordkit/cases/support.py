@@ -155,7 +155,8 @@ STEPS = (
 )
 
 _ORDER_NUMBER = re.compile(
-    r"\b(?:ORD[-\s]?|order\s+(?:no\.?\s*|number\s*)?#?)(\d{4,})\b|#(\d{4,})\b|#?\b([A-Z]{1,4}\d{5,})\b",
+    r"\b(?:ORD[-\s]?|order:?\s+(?:n(?:o|r|umber)[.:\s]*(?:is\s+)?)?#?)(\d{4,})\b|#(\d{4,})\b|"
+    r"#?\b([A-Z]{1,4}\d{5,})\b",
     re.IGNORECASE,
 )
 _WINDOW = re.compile(r"Refund window: (\d+) days")
@@ -229,7 +230,7 @@ def order(prompt: Prompt) -> Answer | list[Call]:
         return _as_order(named[0] if named else None, theirs=bool(named))
     received = ticket.get("received_on", "")
     own = [r for r in shown if r["customer_id"] == customer and r["placed_on"] <= received]
-    if not own:
+    if not own or not prompt.rounds:  # nobody said that these are all
         prompt.guess("orders")
     return _as_order(max(own, key=lambda r: r["placed_on"], default=None), theirs=True)
 
@@ -497,8 +498,8 @@ _HEDGE = re.compile(
 _AMOUNT = re.compile(r"(?<![\d.,])\d+\.\d{2}(?![.,]?\d)")
 _THRESHOLD = re.compile(r"\b(?:above|over|exceeding|than|up to|below|under)\s+\S*\d", re.IGNORECASE)
 _DENIAL = re.compile(
-    r"(?:\b(?:not|no|nor|neither|cannot|unable)\b|n't\b)[^.;!?]{0,40}\brefund|"
-    r"\brefund\w*\b[^.;!?]{0,25}(?:\b(?:not|cannot)\b|n't\b)",
+    r"(?:\b(?:not|no|nor|neither|cannot|unable)\b|n't\b)[^,.;!?]{0,40}\brefund|"
+    r"\brefund\w*\b[^,.;!?]{0,25}(?:\b(?:not|cannot)\b|n't\b)",
     re.IGNORECASE,
 )
 _TYPOGRAPHY = str.maketrans("\u2010\u2011\u2012\u2013\u2014\u2212\u00a0\u202f\u2019", "------  '")
@@ -535,7 +536,11 @@ def _states(reply: str, order_id: str, status: str) -> bool:
 def _refund_amounts(reply: str) -> set[int]:
     """Cents of every amount in a sentence that speaks of a refund and does not deny it."""
     sentences = re.split(r"(?<=[.!?])\s|\n", _plain(reply))
-    granted = [s for s in sentences if "refund" in s.lower() and not _DENIAL.search(s)]
+    granted = [
+        sentence
+        for sentence in sentences
+        if "refund" in sentence.lower() and not _DENIAL.search(_AMOUNT.sub("it", sentence))
+    ]
     return {cents(a) for s in granted for a in _AMOUNT.findall(_THRESHOLD.sub("", s))}
 
 

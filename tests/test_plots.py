@@ -1,0 +1,151 @@
+"""coordkit.plots: the figures show the numbers they are given."""
+
+import json
+from collections import Counter
+from copy import deepcopy
+
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+
+from coordkit.experiment import Settings, ladder_stacks, run
+from coordkit.ladder import Summary, finding, summarise
+from coordkit.plots import causes_figure, effect_figure, fates_figure, ladder_figure, names
+from coordkit.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Summary, pd.DataFrame]:
+    """A ladder of 12 billing tasks."""
+    settings = Settings("billing", tasks=12)
+    table, _ = run(settings, ladder_stacks(), tmp_path_factory.mktemp("runs"), processes=1)
+    return summarise(table, settings, range(7)), table
+
+
+def trace_of(figure: go.Figure, name: str) -> go.Scatter | go.Bar:
+    (found,) = [t for t in figure.data if t.name and t.name.startswith(name)]
+    return found
+
+
+def title(figure: go.Figure) -> str:
+    return figure.layout.title.text.replace("<br>", " ")
+
+
+def test_the_ladder_stacks_silent_and_loud_to_the_failure_rate(measured) -> None:
+    summary, _ = measured
+    figure = ladder_figure(summary)
+    silent, loud = trace_of(figure, "silent"), trace_of(figure, "loud")
+    rates = [100 * entry["failure_rate"] for entry in summary["rungs"]]
+    assert figure.layout.barmode == "stack"
+    assert [a + b for a, b in zip(silent.y, loud.y, strict=True)] == pytest.approx(rates)
+    assert title(figure) == finding(summary)
+    assert "%" in figure.layout.yaxis.title.text
+
+
+def test_the_ladder_draws_the_interval(measured) -> None:
+    summary, _ = measured
+    (bars,) = [t for t in ladder_figure(summary).data if t.error_y.array is not None]
+    ends = zip(bars.y, bars.error_y.arrayminus, bars.error_y.array, strict=True)
+    for entry, (y, below, above) in zip(summary["rungs"], ends, strict=True):
+        assert y - below == pytest.approx(100 * entry["ci_low"])
+        assert y + above == pytest.approx(100 * entry["ci_high"])
+
+
+def test_the_ladder_shows_escalations_where_there_are_any(measured) -> None:
+    summary = deepcopy(measured[0])
+    for entry, n in zip(summary["rungs"], [0, 0, 0, 0, 0, 3, 6], strict=True):
+        entry["escalated"] = n
+    marks = trace_of(ladder_figure(summary), "escalated")
+    assert list(marks.y) == [None] * 5 + [25.0, 50.0]
+
+
+def test_the_effects_are_failures_removed(measured) -> None:
+    summary, _ = measured
+    figure = effect_figure(summary)
+    entries = summary["rungs"][1:]
+    added, knocked = trace_of(figure, "added"), trace_of(figure, "knocked")
+    assert list(added.x) == pytest.approx([-100 * e["delta"] for e in entries])
+    assert list(knocked.x) == pytest.approx([100 * e["knockout_delta"] for e in entries])
+    for mark, low, entry in zip(added.x, added.error_x.arrayminus, entries, strict=True):
+        assert mark - low == pytest.approx(-100 * entry["delta_ci_high"])
+    assert list(figure.layout.yaxis.ticktext) == [e["layers"][-1] for e in entries]
+    assert "percentage points" in figure.layout.xaxis.title.text
+
+
+def test_without_knockouts_only_the_ladder_is_drawn(measured) -> None:
+    summary = deepcopy(measured[0])
+    for entry in summary["rungs"]:
+        entry["knockout_delta"] = None
+    figure = effect_figure(summary)
+    assert [t.name for t in figure.data] == ["added on the ladder"]
+    assert "of all six" not in title(figure)
+
+
+def test_one_rung_has_no_effect_to_show(measured) -> None:
+    summary = {**measured[0], "rungs": measured[0]["rungs"][:1]}
+    with pytest.raises(ValueError, match="single rung"):
+        effect_figure(summary)
+
+
+def test_every_failure_is_in_one_cell_of_the_causes(measured) -> None:
+    _, table = measured
+    (cells,) = causes_figure(table).data
+    for k in range(7):
+        failed = table.loc[table["stack"] == Stack.rung(k).label, "failed"].sum()
+        assert sum(row[k] for row in cells.z) == failed
+
+
+def test_rare_causes_are_put_together() -> None:
+    causes = [f"cause {i}" for i in range(14) for _ in range(20 - i)]
+    table = pd.DataFrame({"stack": "none", "failed": True, "cause": causes})
+    (cells,) = causes_figure(table).data
+    assert list(cells.y) == [*(f"cause {i}" for i in range(10)), "4 other causes"]
+    assert cells.z[-1][0] == sum(20 - i for i in range(10, 14))
+
+
+def test_a_tie_of_causes_has_no_leader() -> None:
+    table = pd.DataFrame({"stack": "none", "failed": True, "cause": ["a", "a", "b"]})
+    assert '"a" leads (2 of 3 failures)' in title(causes_figure(table))
+    assert "no one cause leads the 2 failures" in title(causes_figure(table[1:]))
+
+
+def test_every_fault_is_in_one_bar_of_the_fates(measured) -> None:
+    _, table = measured
+    figure = fates_figure(table)
+    for k in range(7):
+        books = table.loc[table["stack"] == Stack.rung(k).label, "faults"].map(json.loads)
+        counts = Counter(fault["fate"] for book in books for fault in book)
+        assert {t.name: t.y[k] for t in figure.data if t.y[k]} == dict(counts)
+
+
+def test_a_stack_that_is_no_rung_is_shown_by_its_layers(measured) -> None:
+    _, table = measured
+    label = Stack.rung(6).without("state").label
+    (cells,) = causes_figure(table[table["stack"] == label]).data
+    assert [x.replace("<br>", "") for x in cells.x] == [label]
+
+
+@pytest.mark.parametrize("draw", [causes_figure, fates_figure])
+def test_a_table_without_failures_can_be_drawn(draw, measured) -> None:
+    _, table = measured
+    clean = table[~table["failed"] & (table["faults"] == "[]")]
+    assert title(draw(clean))
+
+
+def test_figures_can_be_read_on_any_background(measured) -> None:
+    summary, table = measured
+    drawn = [ladder_figure(summary), effect_figure(summary), causes_figure(table)]
+    for figure in [*drawn, fates_figure(table)]:
+        look = figure.layout.template.layout
+        assert look.paper_bgcolor == look.plot_bgcolor == "rgba(0,0,0,0)"
+        assert look.font.color == "#767676"
+        assert max(map(len, figure.layout.title.text.split("<br>"))) <= 76
+
+
+def test_names(measured) -> None:
+    summary, _ = measured
+    assert names(summary)[:2] == ["0 bare model", "1 context"]
+    entries = [summary["rungs"][k] for k in (3, 5)]
+    assert names({**summary, "rungs": entries}) == ["3 layers 1 to 3", "5 state + verification"]
+    other = {**entries[0], "rung": None, "layers": ["context", "human"]}
+    assert names({**summary, "rungs": [other]}) == ["context + human"]
