@@ -105,8 +105,9 @@ class Settings:
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as plain data, for the manifest."""
-        data = asdict(replace(self, stack=Stack()))  # asdict cannot copy a frozenset's order
-        return data | {"stack": {k: v for k, v in asdict(self.stack).items() if k != "layers"}}
+        data = asdict(self)
+        del data["stack"]["layers"]  # a frozenset, and each stack measured has its own
+        return data
 
 
 def _digest(folder: Path, *suffixes: str) -> str:

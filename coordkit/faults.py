@@ -90,6 +90,8 @@ class Simulation:
             raise ValueError(f"confidence_auc must be in [0.5, 1), not {self.confidence_auc}")
         if unknown := set(self.mix) - set(default_mix()):
             raise ValueError(f"unknown slip modes: {', '.join(sorted(unknown))}")
+        if sum(self.mix.values()) <= 0 or min(self.mix.values()) < 0:
+            raise ValueError("the mix of slip modes needs a positive weight, and no negative one")
 
     def step_reliability(self, asked: int) -> float:
         """Reliability of one answer in a call that asks for ``asked`` answers.

@@ -83,7 +83,7 @@ class SimulatedChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model": "simulated", "seed": self.simulation.seed}
+        return {"model": "simulated", "simulation": repr(self.simulation), "dice": self.dice}
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
