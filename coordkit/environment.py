@@ -64,22 +64,13 @@ class Environment:
         return self.connection.execute(query, (name,)).fetchone() is not None
 
     def _load(self, tables: Mapping[str, pd.DataFrame], documents: Mapping[str, str]) -> None:
-        for kind, frame in tables.items():
-            rows = frame.astype(str)
-            names = ", ".join(f'"{c}" TEXT' for c in rows.columns)
-            marks = ", ".join("?" * len(rows.columns))
-            with self.connection:
-                self.connection.execute(f'CREATE TABLE "{kind}" ({names})')
-                self.connection.executemany(
-                    f'INSERT INTO "{kind}" VALUES ({marks})', rows.itertuples(index=False)
-                )
-                for column in rows.columns:
-                    if column.endswith("_id"):
-                        self.connection.execute(
-                            f'CREATE INDEX "{kind}_{column}" ON "{kind}" ("{column}")'
-                        )
-        with self.connection:
-            self.connection.execute("CREATE TABLE texts (source TEXT UNIQUE, body TEXT, words TEXT)")
+        with self.connection:  # all or nothing: a file cut short while loading is loaded again
+            self.connection.execute("BEGIN")
+            for kind, frame in tables.items():
+                self._load_table(kind, frame.astype(str))
+            self.connection.execute(
+                "CREATE TABLE texts (source TEXT UNIQUE, body TEXT, words TEXT)"
+            )
             self.connection.executemany(
                 "INSERT INTO texts VALUES (?, ?, ?)", self._searchable(tables, documents)
             )
@@ -87,6 +78,17 @@ class Environment:
                 "CREATE VIRTUAL TABLE search USING fts5(source, words, content='texts')"
             )
             self.connection.execute("INSERT INTO search(search) VALUES ('rebuild')")
+
+    def _load_table(self, kind: str, rows: pd.DataFrame) -> None:
+        names = ", ".join(f'"{c}" TEXT' for c in rows.columns)
+        marks = ", ".join("?" * len(rows.columns))
+        self.connection.execute(f'CREATE TABLE "{kind}" ({names})')
+        insert = f'INSERT INTO "{kind}" VALUES ({marks})'
+        self.connection.executemany(insert, rows.itertuples(index=False))
+        for column in rows.columns:
+            if column.endswith("_id"):
+                index = f'CREATE INDEX "{kind}_{column}" ON "{kind}" ("{column}")'
+                self.connection.execute(index)
 
     def _searchable(
         self, tables: Mapping[str, pd.DataFrame], documents: Mapping[str, str]

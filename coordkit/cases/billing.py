@@ -513,8 +513,11 @@ def check_post(answer: Answer, evidence: Evidence) -> list[str]:
         received = sum(cents(a) for a in matched["amounts"])
     if sum(sums.values()) - allowance != received:
         problems.append(f"the entries do not add up to the {line['amount']} received")
-    allowed = {"early_discount": "discount", "bank_fee": "bank_charges", "unmatched": "suspense"}
-    expected = {allowed.get(explained["kind"], ""), explained["surplus_to"], "receivable"}
+    whole = {"unmatched": "suspense", "duplicate": "refund"}  # nothing of these is receivable
+    allowed = {"early_discount": "discount", "bank_fee": "bank_charges"}
+    expected = {"receivable", allowed.get(explained["kind"], ""), explained["surplus_to"]}
+    if explained["kind"] in whole:
+        expected = {whole[explained["kind"]]}
     if unexpected := set(sums) - expected:
         problems.append(f"'{explained['kind']}' has no entry on {', '.join(sorted(unexpected))}")
     owed = cents(explained["difference"]) if explained["kind"] in allowed else 0

@@ -6,7 +6,6 @@ and nothing repairs it: what is measured is the compounding itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from coordkit.environment import Environment
 from coordkit.prompt import Answer, Prompt
 from coordkit.simulated import Skill
 
-COPY_ONLY = {"transposed_digits": 1.0}  # the one slip that always changes a code
+COPY_ONLY = {"invented_reference": 1.0}  # it always changes a code, and no second one undoes it
 
 
 class Relay(Case):
@@ -63,7 +62,7 @@ class Relay(Case):
 
 
 def _step(names: Sequence[str], i: int) -> Step:
-    description = "The code, copied digit by digit."
+    description = "The code, copied character by character."
     fields: dict[str, Any] = {"code": (str, Field(description=description))}
     schema = create_model(names[i].capitalize(), __base__=StepAnswer, **fields)
     needs = (names[i - 1],) if i else ()
@@ -71,13 +70,13 @@ def _step(names: Sequence[str], i: int) -> Step:
 
 
 def _task(i: int) -> Task:
-    code = f"{(i * 7919 + 12345) % 10**6:06d}1234567890"  # always has digits that differ
+    code = f"CODE-{(i * 7919 + 12345) % 10**6:06d}"
     return Task(id=f"code-{i:05d}", fields={"code": code}, key=str(i), labels={"code": code})
 
 
 def _copy(prompt: Prompt) -> Answer:
     seen = [prompt.task, *prompt.answers.values()]
-    codes = [re.sub(r"\D", "", str(found.get("code", ""))) for found in seen if found]
+    codes = [str(found.get("code", "")) for found in seen if found]
     if not codes:
         prompt.guess("code")
     return {"code": codes[-1] if codes else "", "sources": []}

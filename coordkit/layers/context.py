@@ -12,19 +12,21 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_mcp_adapters.client import MultiServerMCPClient
-from langchain_mcp_adapters.tools import load_mcp_tools
-from mcp.server.fastmcp import FastMCP
-from mcp.shared.memory import create_connected_server_and_client_session
 from pydantic import ValidationError, validate_call
 
 from coordkit.cases.base import Case, Tool
 from coordkit.environment import Environment
 from coordkit.prompt import write_record
+
+if TYPE_CHECKING:
+    from mcp.server.fastmcp import FastMCP
+
+# MCP takes seconds to import, and most runs call their tools directly: its imports stand where it
+# is used.
 
 
 class ToolBox(Protocol):
@@ -101,6 +103,8 @@ def mcp_server(case: Case, environment: Environment, port: int = 0) -> FastMCP:
 
     Run it with ``server.run("stdio")`` or ``server.run("streamable-http")`` (loopback).
     """
+    from mcp.server.fastmcp import FastMCP
+
     options: dict[str, Any] = {"port": port} if port else {}
     server = FastMCP(f"coordkit-{case.name}", log_level="WARNING", host="127.0.0.1", **options)
     for tool in case.tools(environment).values():
@@ -140,6 +144,8 @@ class McpTools:
     async def _serve(self, open_session: Callable[[], Any], ready: Any) -> None:
         try:
             async with open_session() as session:
+                from langchain_mcp_adapters.tools import load_mcp_tools
+
                 ready.set_result((session, await load_mcp_tools(session)))
                 await self._closing.wait()
         except Exception as error:
@@ -182,6 +188,8 @@ def mcp_tools(
 
     @asynccontextmanager
     async def in_memory() -> Any:
+        from mcp.shared.memory import create_connected_server_and_client_session
+
         async with create_connected_server_and_client_session(
             mcp_server(case, environment)
         ) as session:
@@ -189,6 +197,8 @@ def mcp_tools(
 
     def remote() -> Any:
         kind = "streamable_http" if transport == "http" else "stdio"
+        from langchain_mcp_adapters.client import MultiServerMCPClient
+
         client = MultiServerMCPClient({case.name: {"transport": kind, **(connection or {})}})  # type: ignore[dict-item]
         return client.session(case.name)
 

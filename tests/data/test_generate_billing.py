@@ -165,8 +165,14 @@ def test_forty_thousand_lines_are_quick_and_mixed_as_said():
     assert time.perf_counter() - started < 20
     feed = [line for line in rows(files, "payments.csv") if line["kind"] != "redelivered"]
     kinds = Counter(line["kind"] for line in feed)
-    said = dict(exact=70, early_discount=6, bank_fee=5, short_payment=5, over_payment=2.5)
-    said |= dict(fx=3, batch=4, duplicate=1.5, unmatched=1)
+    said = {
+        "exact": 70,
+        "early_discount": 6,
+        "bank_fee": 5,
+        "short_payment": 5,
+        "over_payment": 2.5,
+    }
+    said |= {"fx": 3, "batch": 4, "duplicate": 1.5, "unmatched": 1}
     total = sum(said.values())
     for kind, share in said.items():
         assert kinds[kind] / len(feed) == pytest.approx(share / total, abs=0.01), kind

@@ -1,0 +1,64 @@
+"""The README's figures are measured ones: its tables are data/results.json, and that is a run's."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from coordkit.experiment import Settings
+from coordkit.ladder import summarise
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = json.loads((ROOT / "data" / "results.json").read_text(encoding="utf-8"))
+
+
+def rows(case: str) -> list[list[str]]:
+    table = README.split(f"**{case}**\n\n", 1)[1].split("\n\n", 1)[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n")[2:]]
+
+
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_the_tables_are_the_results(case):
+    for row, first, second in zip(
+        rows(case), RESULTS[case]["0"]["rungs"], RESULTS[case]["1"]["rungs"], strict=True
+    ):
+        rate, low, high = (float(x) for x in re.findall(r"\d+\.\d", row[1]))
+        assert rate == round(100 * first["failure_rate"], 1)
+        assert (low, high) == (round(100 * first["ci_low"], 1), round(100 * first["ci_high"], 1))
+        assert float(row[2]) == round(100 * second["failure_rate"], 1)
+        if first["delta"] is not None:
+            change = float(row[3].split()[0].replace("−", "-"))
+            assert change == pytest.approx(100 * first["delta"], abs=0.051)
+        assert row[6] == f"{first['silent']} / {first['loud']}"
+
+
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_make_run_measures_the_results_again(case):
+    settings = Settings(case)
+    trials = ROOT / "runs" / f"{case}-{settings.key()}" / "trials.parquet"
+    if not trials.exists():
+        pytest.skip("no full run of this version in runs/: `make run` makes it")
+    import pandas as pd
+
+    again = summarise(pd.read_parquet(trials), settings, range(7))["rungs"]
+    for new, old in zip(again, RESULTS[case]["0"]["rungs"], strict=True):
+        # another processor may round a classifier's probability to the other side
+        assert abs(new["failures"] - old["failures"]) <= 5
+
+
+def test_every_layer_shows_an_effect_somewhere():
+    for k in range(1, 7):
+        entries = [RESULTS[case]["0"]["rungs"][k] for case in ("billing", "support")]
+        assert min(min(e["p_value"], e["knockout_p_value"]) for e in entries) < 0.01, k
+
+
+def test_it_is_short_and_names_commands_that_exist():
+    from typer.main import get_command
+
+    from coordkit.cli import app
+
+    assert len(README.splitlines()) < 150
+    commands = set(re.findall(r"^coordkit (\w+)", README, re.MULTILINE))
+    assert commands <= set(get_command(app).commands)  # type: ignore[attr-defined]
