@@ -75,8 +75,8 @@ class Settings:
         reviewer_accuracy, reviewer_fatigue: the simulated reviewer.
         prices: price table.
 
-    ``version`` is worked out: a fingerprint of the data and of this package, so that results
-    measured before an edit of either are not taken for results after it.
+    ``version`` is worked out: a fingerprint of the data, of this package and of the libraries'
+    versions, so that results from before a change of any are not taken for results after it.
     """
 
     case: str
@@ -92,8 +92,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         data = Path(self.data) if self.data else SAMPLES / self.case
-        version = _digest(data, ".csv", ".md") + _digest(Path(__file__).parent, ".py", ".csv")
-        object.__setattr__(self, "version", version)
+        code = _digest(Path(__file__).parent, ".py", ".csv")
+        libraries = json.dumps(versions())
+        text = _digest(data, ".csv", ".md") + code + libraries
+        object.__setattr__(self, "version", blake2b(text.encode(), digest_size=8).hexdigest())
 
     def __hash__(self) -> int:  # the mix of slip modes is a dict, which has no hash
         return hash((self.case, self.tasks, self.trials, self.data, self.version))
@@ -250,9 +252,9 @@ def failure_of(bench: Bench, task: Task, state: RunState) -> str:
     )
     if at.case.needs_approval(rows, at.environment) and not approved:
         return "unapproved"
-    if wrong := at.case.wrong(task, rows):
-        return state["status"].replace("_", " ") if state["status"] != "done" else wrong
-    return ""
+    if state["status"] in LOUD:  # not completed, even where nothing was left to be done
+        return state["status"].replace("_", " ")
+    return at.case.wrong(task, rows)
 
 
 LOUD = ("held", "rejected", "crashed", "out_of_budget")
@@ -376,15 +378,17 @@ def cause_of(
 ) -> str:
     """Why a trial failed.
 
-    A slip is the cause if the same trial succeeds without any slips (a but-for test): the first
-    that was shipped; in a loud failure the one of the whole call, or else the last. Otherwise what
-    was missing is the cause.
+    Slips are the cause if the same trial succeeds without any (a but-for test): the one that was
+    shipped, or ``several slips``; in a loud failure the one of the whole call, or else the last.
+    Otherwise what was missing is the cause.
     """
     if (state.get("verdict") or {}).get("reason"):
         return "reviewer"
     shipped = [f for f in book if f["fate"] == "shipped"]
     without_slips = _failure_without_slips(bench, task, trial) if shipped else failure
     if not without_slips:
+        if len(shipped) > 1 and state["status"] not in LOUD:
+            return "several slips"  # which of them was needed is not looked into
         of_call = [f for f in shipped if f["step"] == GENERALIST]
         culprit = (of_call or shipped)[-1] if state["status"] in LOUD else shipped[0]
         return f"{culprit['mode']}@{culprit['step']}"
@@ -586,14 +590,19 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def _write_manifest(settings: Settings, labels: Sequence[str], folder: Path) -> None:
+def versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
     packages = ("coordkit", "langgraph", "langchain-core", "numpy", "scikit-learn", "scipy")
+    return {name: _version(name) for name in packages}
+
+
+def _write_manifest(settings: Settings, labels: Sequence[str], folder: Path) -> None:
     manifest = {
         "settings": settings.as_dict(),
         "seed": settings.simulation.seed,
         "stacks": list(labels),
         "columns": COLUMNS,
-        "versions": {name: _version(name) for name in packages},
+        "versions": versions(),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
 

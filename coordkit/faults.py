@@ -54,8 +54,10 @@ class Simulation:
     """Settings of the simulated model.
 
     Args:
-        reliability: probability 0..1 that one step's answer is right when asked alone; 0.96 is the
-            articles' "each agent ~96 %".
+        reliability: probability 0..1 that one attempt at a step goes without a slip when asked
+            alone; 0.96 is the articles' "each agent ~96 %". A slip of the look-up can leave the
+            answer right (a document was not needed after all), so answers are right a little
+            more often.
         correlation: correlation 0..1 of repeated attempts at the same step of the same task; 0.32
             is the median of the beta-binomial fits (mean held at pass^1) to 16 published pass^1..4
             curves (tau2-bench retail leaderboard, snapshot 2026-08-18).
@@ -138,7 +140,7 @@ def pick_mode(
 def confidence(settings: Simulation, request: Request, right: bool) -> float:
     """A reported confidence 0..1; equal-variance signal detection gives the set AUC.
 
-    d' = sqrt(2) * ndtri(AUC) (Green & Swets 1966). Mean about 0.8: models overstate.
+    d' = sqrt(2) * ndtri(AUC) (Green & Swets 1966). Mean 0.77 when right, 0.70 when wrong.
     """
     shift = 2**0.5 * float(ndtri(settings.confidence_auc))
     noise = float(ndtri(min(max(uniform(settings.seed, "confidence", request), 1e-9), 1 - 1e-9)))

@@ -619,8 +619,7 @@ class Billing(Case):
         return str(read_terms(*texts)["surplus"])
 
     def wrong(self, task: Task, actions: Sequence[Row]) -> str:
-        right = sorted(row[:3] for row in self.actions(self.reference(task)))
-        done = sorted(row[:3] for row in actions)
+        right, done = _balances(self.actions(self.reference(task))), _balances(actions)
         if done == right:
             return ""
         if task.repeated:
@@ -632,6 +631,14 @@ class Billing(Case):
         if {r[0] for r in done} != {r[0] for r in right}:
             return "wrong account"
         return "wrong amount"
+
+
+def _balances(actions: Sequence[Row]) -> list[tuple[str, str, int]]:
+    """What entries come to, per account and invoice: two halves are as good as a whole."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for account, invoice_id, amount, _ in actions:
+        sums[account, invoice_id] += amount
+    return sorted((*place, amount) for place, amount in sums.items() if amount)
 
 
 def _tasks(payments: pd.DataFrame) -> list[Task]:

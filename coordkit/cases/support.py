@@ -265,7 +265,7 @@ def billing(prompt: Prompt) -> Answer | list[Call]:
     line, charge = None, "none"
     if "invoice_question" in intents:
         line, charge = _line_in_question(prompt, ticket)
-        if line is None:
+        if line is None and not prompt.rounds:
             prompt.guess("invoice lines")
     policies = [s for s in prompt.records if s.startswith("policies/")]
     return {

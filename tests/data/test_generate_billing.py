@@ -80,9 +80,9 @@ class Clerk:
             waited = date.fromisoformat(payment["received_on"]) - date.fromisoformat(
                 invoice["issued_on"]
             )
-            if waited.days <= int(agreed[1]):
-                if paid == cents(due * (100 - Decimal(agreed[0])) / 100):
-                    return "early_discount"
+            net = cents(due * (100 - Decimal(agreed[0])) / 100)
+            if waited.days <= int(agreed[1]) and paid == net:
+                return "early_discount"
         charge = self.term(
             customer, r"Bank charges: shared; up to ([\d.]+) per transfer is accepted\."
         )
