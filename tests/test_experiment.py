@@ -568,7 +568,7 @@ def relay_failures(correlation: float, steps: int, tasks: int, trials: int) -> n
 
 def test_trials_of_a_task_share_its_difficulty() -> None:
     """Held against the formulas: 3 steps of 0.9 are 0.729, with the whole task's correlation."""
-    tables = {rho: relay_failures(rho, 3, 80, 4) for rho in (0.0, 0.6, 1.0)}
+    tables = {rho: relay_failures(rho, 3, 60, 4) for rho in (0.0, 0.6, 1.0)}
     assert intraclass_correlation(tables[0.0]) == pytest.approx(0, abs=0.17)
     expected = whole_task_correlation(0.9, 0.6, 3)
     assert intraclass_correlation(tables[0.6]) == pytest.approx(expected, abs=0.2)

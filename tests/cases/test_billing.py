@@ -492,7 +492,7 @@ def test_a_bare_prompt_fails_for_what_it_lacks_and_no_longer_with_it(
     billing: Billing, environment: Environment, rung: int
 ) -> None:
     bench, informed = (bench_of(billing, Stack.rung(rung)) for _ in range(2))
-    tasks = spread(billing.tasks, 200)
+    tasks = spread(billing.tasks, 150)
     rows = [run_trial(bench, task) for task in tasks]
     causes = {row["cause"].split(":")[0] for row in rows if row["failed"]}
     assert causes == {MISSING, REPEATED, UNAPPROVED}

@@ -506,7 +506,7 @@ def test_checks_object_to_a_slip(
 
 def test_with_all_layers_no_slips_and_perfect_reading_nothing_fails(support: Support) -> None:
     bench = bench_of(support, Stack.rung(6))
-    for task in spread(support.tasks, 300):
+    for task in spread(support.tasks, 200):
         state = bench.run(task)
         rows = bench.at.environment.actions(f"{task.id}/trial-0")
         assert support.wrong(task, rows) == "", task
@@ -517,7 +517,7 @@ def test_what_still_fails_is_a_message_that_was_misread(support: Support) -> Non
     """As above with the real reader of messages: each failure is one of its own mistakes."""
     bench = bench_of(support, Stack.rung(6), understands=False)
     failures = 0
-    for task in spread(support.tasks, 300):
+    for task in spread(support.tasks, 200):
         recorder = Recorder()
         bench.run(task, recorder=recorder)
         rows = bench.at.environment.actions(f"{task.id}/trial-0")
