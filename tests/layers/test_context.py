@@ -117,7 +117,7 @@ def test_a_retriever_takes_the_place_of_the_index(environment) -> None:
 
 
 @pytest.mark.parametrize(
-    "metadata", [{}, {"source": "house.md"}, {"source": "/home/me/a.md"}, {"source": "a b"}]
+    "metadata", [{}, {"source": "house.md"}, {"source": "/mine/a.md"}, {"source": "a b"}]
 )
 def test_a_document_of_any_source_can_be_cited(environment, metadata) -> None:
     shelf = Shelf(documents=[Document("text", metadata=metadata)])
