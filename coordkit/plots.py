@@ -347,3 +347,36 @@ def _fates_title(books: dict[str, Counter[str]]) -> str:
         for name, book in [*books.items()][:: max(1, len(books) - 1)]
     ]
     return "Injected faults that shipped in a failed trial: " + ", ".join(told)
+
+
+def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
+    """What a layer changes on each case, with intervals.
+
+    Args:
+        frame: as `coordkit.lesson.before_after` returns it.
+        layer: its name, for the title.
+    """
+    cases = list(dict.fromkeys(frame.index.get_level_values("case")))
+    colours = {
+        "added on the ladder": (BLUE, "circle"),
+        "knocked out of all six": (ORANGE, "diamond"),
+    }
+    traces = []
+    for place, (name, (colour, symbol)) in enumerate(colours.items()):
+        rows = frame.xs(name, level="comparison").loc[cases]
+        effects = [
+            (-change / 100, -high / 100, -low / 100)
+            for change, low, high in rows[["change", "low", "high"]].itertuples(index=False)
+        ]
+        traces.append(_effects(cases, effects, 0.26 * place - 0.13, name, colour, symbol))
+    told = ", ".join(
+        f"{case}: {row['without']:.1f} → {row['with']:.1f} %"
+        for case, row in frame.xs("added on the ladder", level="comparison").iterrows()
+    )
+    figure = _figure(f"Failure rate without → with {layer} (ladder): {told}", traces, height=300)
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    figure.update_xaxes(title_text="failures removed by the layer, percentage points of tasks")
+    ticks = list(range(len(cases)))
+    return figure.update_yaxes(
+        tickvals=ticks, ticktext=cases, range=[len(cases) - 0.5, -0.5], showgrid=False
+    )

@@ -1,0 +1,151 @@
+"""Runs the notebooks for the record, and makes the book: static pages that need no network.
+
+``python -m coordkit.book run [NOTEBOOK ...]`` executes notebooks in a clean kernel and writes them
+back normalised: two runs give the same bytes. ``python -m coordkit.book site DIR`` makes pages of
+the executed notebooks; figures stay interactive.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
+CELL_SECONDS = 120  # a stalled kernel is given up, not waited for
+_ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
+
+
+def normalise(notebook: Any) -> Any:
+    """Drop what differs from run to run or only a live kernel can show; returns the notebook."""
+    notebook.metadata.pop("widgets", None)  # widget state takes megabytes
+    notebook.metadata.pop("language_info", None)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [kept for o in cell.outputs if (kept := _kept(o)) is not None]
+    return notebook
+
+
+def _kept(output: Any) -> Any:
+    """An output without what cannot be shown later; None if nothing is left of it."""
+    data = output.get("data")
+    if data is None:
+        return output
+    if WIDGET in data:
+        return None
+    if "text/plain" in data:
+        data["text/plain"] = _ADDRESS.sub("0x0", data["text/plain"])
+    return output
+
+
+def run(path: Path) -> None:
+    """Execute a notebook from a clean kernel in its folder and write it back normalised.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: if a cell fails; the file is left as it was.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    NotebookClient(
+        notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources
+    ).execute()
+    nbformat.write(normalise(notebook), path)
+
+
+def site(folder: Path, notebooks: Sequence[Path]) -> Path:
+    """Make the pages and their index.
+
+    Args:
+        folder: where to; pages and one plotly.min.js.
+        notebooks: executed notebooks, in reading order.
+
+    Returns:
+        The index page.
+    """
+    import plotly
+
+    folder.mkdir(parents=True, exist_ok=True)
+    script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+    shutil.copyfile(script, folder / "plotly.min.js")
+    titles = {path: _page(path, folder) for path in notebooks}
+    entries = "\n".join(
+        f'<li><a href="{path.stem}.html">{html.escape(title)}</a></li>'
+        for path, title in titles.items()
+    )
+    index = folder / "index.html"
+    index.write_text(_INDEX.format(entries=entries), encoding="utf-8")
+    return index
+
+
+def _page(path: Path, folder: Path) -> str:
+    """Write one notebook's page; returns its title."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(path, as_version=4)
+    title = str(notebook.cells[0].source.splitlines()[0]).lstrip("# ")
+    for number, cell in enumerate(notebook.cells):
+        for place, output in enumerate(cell.get("outputs", [])):
+            if PLOTLY in output.get("data", {}):
+                output["data"] = {"text/html": _figure(output["data"][PLOTLY], f"{number}-{place}")}
+    exporter = HTMLExporter()
+    for name in ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url"):
+        setattr(exporter, name, "")  # nothing from the network
+    exporter.html_manager_semver_range = ""
+    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+    head = '<script src="plotly.min.js"></script>\n<p><a href="index.html">All chapters</a></p>'
+    body = re.sub(r"(<body[^>]*>)", lambda m: m.group(1) + head, body, count=1)
+    (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
+    return title
+
+
+def _figure(figure: Any, number: str) -> str:
+    data = json.dumps(figure).replace("</", "<\\/")
+    return (
+        f'<div id="figure-{number}"></div>\n<script>{{const f = {data};'
+        f'Plotly.newPlot("figure-{number}", f.data, f.layout, {{responsive: true}});}}</script>'
+    )
+
+
+_INDEX = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>coordkit</title>
+<style>body {{ font: 18px/1.6 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; }}</style>
+</head><body><h1>coordkit</h1>
+<p>Six coordination layers, built one at a time and measured. To move the sliders, run
+<code>make lab</code>.</p>
+<ol start="0">
+{entries}
+</ol></body></html>
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command line of this module."""
+    import logging
+
+    logging.getLogger("traitlets").setLevel(logging.ERROR)
+    notebooks = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    match list(arguments):
+        case ["run", *names]:
+            for path in [Path(name) for name in names] or notebooks:
+                print(f"running {path.name} …", flush=True)
+                run(path)
+        case ["site", folder]:
+            print(f"The book is ready: {site(Path(folder), notebooks)}")
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,134 @@
+"""What every layer's notebook does: measure a layer before and after, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from coordkit.experiment import Settings, run
+from coordkit.faults import Simulation
+from coordkit.ladder import FULL, task_matrix
+from coordkit.layers import LAYERS
+from coordkit.stack import Stack
+from coordkit.statistics import failure_interval, paired_difference
+
+CASES = ("billing", "support")
+COMPARISONS = {"ladder": "added on the ladder", "knockout": "knocked out of all six"}
+
+
+class Progress:
+    """A progress bar that is gone when the work is done, so that it leaves no output behind."""
+
+    def __init__(self, description: str) -> None:
+        from ipywidgets import IntProgress
+
+        self.bar = IntProgress(description=description, style={"description_width": "initial"})
+
+    def __enter__(self) -> Progress:
+        from IPython.display import display
+
+        display(self.bar)
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` trials are finished."""
+        self.bar.max, self.bar.value = total, done
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+
+def measure(
+    case: str, stacks: Sequence[Stack], tasks: int = 300, seed: int = 0, **simulation: Any
+) -> pd.DataFrame:
+    """Run stacks on the first tasks of a case and return one row per trial.
+
+    Args:
+        case: billing or support.
+        stacks: what to measure, each once.
+        tasks: number of tasks; with 300 an interval is about ±5 points wide.
+        seed: seed of the simulated model.
+        simulation: further settings of it, such as ``reliability=0.9``.
+
+    Finished stacks are kept in ``runs/``, so that a second call costs nothing.
+    """
+    settings = Settings(case, tasks=tasks, simulation=Simulation(seed=seed, **simulation))
+    with Progress(f"{case}: {len(stacks)} stacks, {tasks} tasks") as progress:
+        table, _ = run(settings, list(stacks), _runs_folder(), progress=progress)
+    return table
+
+
+def _runs_folder() -> Path:
+    here = Path.cwd()
+    return (here.parent if here.name == "notebooks" else here) / "runs"
+
+
+def comparisons(layer: str) -> dict[str, tuple[Stack, Stack]]:
+    """The two pairs of stacks, without and with a layer: on the ladder and out of all six."""
+    k = LAYERS.index(layer) + 1
+    return {
+        "ladder": (Stack.rung(k - 1), Stack.rung(k)),
+        "knockout": (FULL.without(layer), FULL),
+    }
+
+
+def before_after(
+    layer: str, tasks: int = 300, seed: int = 0, cases: Sequence[str] = CASES
+) -> pd.DataFrame:
+    """What a layer does to both cases: added on the ladder, and knocked out of all six.
+
+    Args:
+        layer: one of the six.
+        tasks: tasks per case.
+        seed: seed of the simulated model.
+        cases: the cases to measure.
+
+    Returns:
+        One row per case and comparison. ``without``, ``with``: failure rate, percent, each with its
+        95 % interval in ``without_ci`` and ``with_ci``; ``change`` with ``low`` and ``high``:
+        with minus without, percentage points, paired by task; ``p``: exact McNemar;
+        ``escalated``, ``calls`` and ``usd``: percent of tasks, model calls and cost per task,
+        without → with.
+    """
+    rows = []
+    for case in cases:
+        pairs = comparisons(layer)
+        stacks = list(dict.fromkeys(stack for pair in pairs.values() for stack in pair))
+        table = measure(case, stacks, tasks, seed)
+        rows += [{"case": case, **_row(table, name, *pair)} for name, pair in pairs.items()]
+    return pd.DataFrame(rows).set_index(["case", "comparison"])
+
+
+def _row(table: pd.DataFrame, name: str, without: Stack, with_layer: Stack) -> dict[str, Any]:
+    before, after = (task_matrix(table, s.label) for s in (without, with_layer))
+    change = paired_difference(before, after)
+    return {
+        "comparison": COMPARISONS[name],
+        "without": round(100 * before.mean(), 1),
+        "without_ci": _interval(before),
+        "with": round(100 * after.mean(), 1),
+        "with_ci": _interval(after),
+        "change": round(100 * change.delta, 1),
+        "low": round(100 * change.low, 1),
+        "high": round(100 * change.high, 1),
+        "p": float(f"{change.p_value:.2g}"),
+        **_costs(table, without, with_layer),
+    }
+
+
+def _interval(failed: Any) -> str:
+    low, high = failure_interval(failed)
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _costs(table: pd.DataFrame, without: Stack, with_layer: Stack) -> dict[str, str]:
+    means = table.groupby("stack")[["escalated", "calls", "cost_usd"]].mean()
+    a, b = means.loc[without.label], means.loc[with_layer.label]
+    return {
+        "escalated": f"{100 * a['escalated']:.1f} → {100 * b['escalated']:.1f}",
+        "calls": f"{a['calls']:.1f} → {b['calls']:.1f}",
+        "usd": f"{a['cost_usd']:.4f} → {b['cost_usd']:.4f}",
+    }
