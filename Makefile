@@ -26,13 +26,15 @@ LITTER := .venv build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ru
 CLEAN = import shutil; [shutil.rmtree(p, ignore_errors=True) for p in '$(LITTER)'.split()]
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run lab test bench lint data lock clean
+.PHONY: help setup run lab test book notebooks bench lint data lock clean
 
 define HELP
 make setup   install everything into .venv (once, 1 to 3 minutes, 1.1 GB; the others do it first)
 make run     climb the ladder of layers on both cases, print the failure rates (no key, no network)
 make lab     open the first notebook in JupyterLab
 make test    run the tests and re-run every notebook against its committed output
+make book    the notebooks as static pages in build/book, to read without Jupyter
+make notebooks   execute the notebooks again and write them back, for a commit
 make bench   time the hot paths
 make lint    ruff and mypy
 make data    make the sample data in data/ again
@@ -68,6 +70,13 @@ lab: setup
 # cells on one worker. The benchmarks run once each, untimed.
 test: setup
 	@$(PY) -m pytest -n 2 --dist loadscope --benchmark-disable --nbval --nbval-current-env tests notebooks
+
+book: setup
+	@$(PY) -m coordkit.book site build/book
+
+notebooks: setup
+	@$(PY) -m coordkit.book run
+	@$(PY) -m ruff format --quiet notebooks
 
 bench: setup
 	@$(PY) -m pytest tests/benchmarks --benchmark-only

@@ -1,12 +1,13 @@
 """Runs the notebooks for the record, and makes the book: static pages that need no network.
 
 ``python -m coordkit.book run [NOTEBOOK ...]`` executes notebooks in a clean kernel and writes them
-back normalised: two runs give the same bytes. ``python -m coordkit.book site DIR`` makes pages of
-the executed notebooks; figures stay interactive.
+back normalised, so that two runs give the same bytes. ``python -m coordkit.book site DIR`` makes
+pages of the executed notebooks; figures stay interactive.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 import re
@@ -19,6 +20,7 @@ from typing import Any
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
 CELL_SECONDS = 120  # a stalled kernel is given up, not waited for
+PICTURE_WIDTH = 760  # pixels; about the width of a notebook on GitHub
 _ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
 
 
@@ -60,7 +62,32 @@ def run(path: Path) -> None:
     NotebookClient(
         notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources
     ).execute()
+    add_picture(notebook)
     nbformat.write(normalise(notebook), path)
+
+
+def add_picture(notebook: Any) -> None:
+    """Give the first figure a static picture beside it, for pages that draw no Plotly (GitHub's).
+
+    Needs Chromium, through kaleido; without it the notebook stays without a picture, and says so.
+    """
+    figures = [
+        output["data"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if PLOTLY in output.get("data", {})
+    ]
+    if not figures:
+        return
+    try:
+        from plotly.io import to_image
+
+        figure = {key: figures[0][PLOTLY][key] for key in ("data", "layout")}
+        picture = to_image(figure, format="png", width=PICTURE_WIDTH, validate=False)
+    except (ImportError, RuntimeError, ValueError) as error:
+        print(f"no static picture: {str(error).strip().splitlines()[0]}")
+        return
+    figures[0]["image/png"] = base64.b64encode(picture).decode()
 
 
 def site(folder: Path, notebooks: Sequence[Path]) -> Path:
@@ -100,7 +127,8 @@ def _page(path: Path, folder: Path) -> str:
             if PLOTLY in output.get("data", {}):
                 output["data"] = {"text/html": _figure(output["data"][PLOTLY], f"{number}-{place}")}
     exporter = HTMLExporter()
-    for name in ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url"):
+    urls = ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url")
+    for name in (*urls, "mermaid_layout_elk_js_url"):
         setattr(exporter, name, "")  # nothing from the network
     exporter.html_manager_semver_range = ""
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})

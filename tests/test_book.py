@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import plotly.graph_objects as go
+import pytest
+from nbclient.exceptions import CellExecutionError
+
+from coordkit.book import PLOTLY, WIDGET, main, normalise, run, site
+
+FIGURE = json.loads(go.Figure(go.Scatter(x=[1, 2], y=[1, 3]), {"title": "</script>"}).to_json())
+
+
+def notebook(*sources: str) -> Any:
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 00 · Trial"), *cells])
+
+
+def with_output(data: dict[str, Any]) -> Any:
+    made = notebook("figure")
+    made.cells[1].outputs = [nbformat.v4.new_output("display_data", data)]
+    return made
+
+
+def test_normalising_drops_what_a_live_kernel_owns_and_keeps_the_rest() -> None:
+    made = with_output({WIDGET: {"model_id": "x"}, "text/plain": "Widget"})
+    made.cells[1].outputs.append(
+        nbformat.v4.new_output("execute_result", {"text/plain": "<Thing at 0x7f0011223344>"})
+    )
+    made.metadata.update(widgets={"state": {}}, language_info={"version": "3.11.7"})
+    made.cells[1].metadata["execution"] = {"iopub.status.busy": "now"}
+    normalise(made)
+    (kept,) = made.cells[1].outputs
+    assert kept["data"] == {"text/plain": "<Thing at 0x0>"}
+    assert set(made.metadata) & {"widgets", "language_info"} == set()
+    assert "execution" not in made.cells[1].metadata
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "00_trial.ipynb"
+    nbformat.write(notebook("object()", "1 + 1"), path)
+    run(path)
+    first = path.read_bytes()
+    run(path)
+    assert path.read_bytes() == first
+    assert nbformat.read(path, 4).cells[2].outputs[0]["data"]["text/plain"] == "2"
+
+
+def test_a_failing_notebook_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "00_trial.ipynb"
+    nbformat.write(notebook("1 / 0"), path)
+    before = path.read_bytes()
+    with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
+        run(path)
+    assert path.read_bytes() == before
+
+
+def test_the_book_keeps_its_figures_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "00_trial.ipynb"
+    nbformat.write(with_output({PLOTLY: FIGURE, "text/plain": "Figure"}), path)
+    index = site(tmp_path / "book", [path])
+    assert '<a href="00_trial.html">00 · Trial</a>' in index.read_text("utf-8")
+    page = (tmp_path / "book" / "00_trial.html").read_text("utf-8")
+    assert "Plotly.newPlot" in page and "<\\/script>" in page
+    assert (tmp_path / "book" / "plotly.min.js").stat().st_size > 1_000_000
+    for loads in ('src="http', "from 'http", 'import("http', 'href="http', "url(http"):
+        assert loads not in page
+
+
+def test_the_command_says_how_it_is_used() -> None:
+    with pytest.raises(SystemExit, match="book run"):
+        main(["nonsense"])

@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+from coordkit.ladder import FULL
+from coordkit.layers import LAYERS
+from coordkit.lesson import before_after, comparisons, measure
+from coordkit.stack import Stack
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_each_comparison_differs_in_the_layer_alone(layer: str) -> None:
+    pairs = comparisons(layer)
+    for without, with_layer in pairs.values():
+        assert with_layer.layers - without.layers == {layer}
+        assert without.layers < with_layer.layers
+    assert pairs["knockout"][1] == FULL
+
+
+def test_the_table_agrees_with_the_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frame = before_after("verification", tasks=60, cases=["billing"])
+    assert list(frame.index) == [
+        ("billing", "added on the ladder"),
+        ("billing", "knocked out of all six"),
+    ]
+    row = frame.iloc[0]
+    trials = measure("billing", [Stack.rung(4), Stack.rung(5)], tasks=60)
+    rates = trials.groupby("stack")["failed"].mean()
+    assert row["without"] == round(100 * rates[Stack.rung(4).label], 1) > 0
+    assert row["with"] == round(100 * rates[Stack.rung(5).label], 1)
+    assert row["change"] == round(100 * (rates.iloc[1] - rates.iloc[0]), 1)
+    assert row["low"] < row["change"] < row["high"]
+    assert (tmp_path / "runs").is_dir(), "kept, so that a second call costs nothing"
