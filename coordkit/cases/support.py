@@ -733,7 +733,9 @@ class Support(Case):
         labels, row = task.labels, self._orders.get(task.labels["order_id"])
         line = self._lines.get(labels["invoice_line"], {})
         annual = line.get("description", "").lower().startswith("annual")
-        charge = "none" if not line else "annual_renewal" if annual else "charged_twice"
+        # A line that is neither was labelled as due: only the label says what goes back.
+        twice = bool(line) and not annual and labels["refund"] >= cents(line["amount"])
+        charge = "annual_renewal" if annual else "charged_twice" if twice else "none"
         refunds = []
         if charge == "charged_twice":
             refunds.append({"reference": line["line_id"], "account": "invoice",
@@ -748,6 +750,8 @@ class Support(Case):
             "decide": {"refunds": refunds},
         }
         reply = draft(Prompt(None, answers=answers))["reply"]
+        if line and charge == "none":
+            reply += f" Line {line['line_id']} is due."
         return {"reply": reply, "refunds": refunds, "sources": []}
 
     def _gave_number(self, task: Task) -> bool:

@@ -1,6 +1,7 @@
 """Support: its grader against replies typed by hand, its readers, and its model at its best."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any
@@ -388,6 +389,25 @@ def test_every_reference_outcome_is_right(support: Support, environment: Environ
         found = environment.actions(task.id)
         assert support.wrong(task, found) == "", task
         assert support.wrong(task, found[::-1]) == "", "the order of actions says nothing"
+
+
+@pytest.mark.parametrize(
+    ("line", "refund", "due"),
+    [
+        ("L-000005", 0, []),  # a plain line that is due
+        ("L-000006", 0, []),
+        ("L-000006", 1900, [("L-000006", "invoice", 1900)]),
+        ("L-000003", 0, []),
+    ],
+)
+def test_what_is_labelled_as_no_refund_is_none(
+    desk: Support, line: str, refund: int, due: list[tuple[str, str, int]]
+) -> None:
+    task, *_ = ticket(desk, "charged twice")
+    task = replace(task, labels={**task.labels, "invoice_line": line, "refund": refund})
+    done = desk.actions(desk.reference(task))
+    assert [(r[1], r[3], r[2]) for r in done if r[0] == "refund"] == due
+    assert desk.wrong(task, done) == ""
 
 
 def seeded_wrongs(
