@@ -380,7 +380,13 @@ def cause_of(
 
     Slips are the cause if the same trial succeeds without any (a but-for test): the one that was
     shipped, or ``several slips``; in a loud failure the one of the whole call, or else the last.
-    Otherwise what was missing is the cause.
+    Otherwise what was missing is the cause, as far as the model could tell that it was; else
+    ``misread``.
+
+    ``misread`` is all that goes wrong without a slip and without a guess: mostly a message whose
+    intent is not understood, but also an answer from what was shown where something else was not.
+    A customer's own terms are an example: no record names them, so with the house terms in the
+    prompt nobody can know that there are others, and applying those of the house is no guess.
     """
     if (state.get("verdict") or {}).get("reason"):
         return "reviewer"
@@ -501,7 +507,7 @@ def run(
 
     Args:
         settings: what to measure.
-        stacks: which stacks, each once.
+        stacks: which stacks; one given twice is measured and returned once.
         runs: folder for the results.
         processes: worker processes; None takes one per core, 1 stays in this process.
         progress: called with trials done and trials in all.
@@ -514,6 +520,7 @@ def run(
         KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
     """
     case = case_of(settings)
+    stacks = list(dict.fromkeys(stacks))  # a stack given twice would double its rows
     folder = runs / f"{settings.case}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [Block(s, i) for s in stacks for i in range(0, len(case.tasks), BLOCK)]

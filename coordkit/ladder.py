@@ -1,10 +1,13 @@
 """From the table of trials to results: what each layer did, up the ladder and knocked out.
 
-Pure functions. The dictionary that `summarise` returns is what ``coordkit ladder --json`` writes.
+Pure functions. The dictionary that `summarise` returns is what ``coordkit ladder --json`` writes,
+one per case; its key ``mechanism`` says what became of the faults and why trials failed.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -20,6 +23,7 @@ from coordkit.statistics import failure_interval, paired_difference, pass_hat_k
 
 FULL = Stack.rung(len(LAYERS))
 MODEL = "simulated"
+FATES = ("harmless", "repaired", "escalated", "shipped")
 CHANCE = 0.05  # a change with a larger p-value is reported as one that chance may explain
 
 Summary = dict[str, Any]
@@ -55,8 +59,8 @@ def summarise(table: pd.DataFrame, settings: Settings, rungs: Sequence[int]) -> 
         rungs: the rungs to report, 0 to 6, in ascending order.
 
     Returns:
-        ``case``, ``model``, ``seed``, ``tasks``, ``settings`` and ``rungs``: one entry per rung.
-        Rates, differences and interval ends (95 %) are fractions.
+        ``case``, ``model``, ``seed``, ``tasks``, ``settings``, ``mechanism`` (see `mechanism`) and
+        ``rungs``: one entry per rung. Rates, differences and interval ends (95 %) are fractions.
 
         - ``rung``, ``layers``: its number (null for another stack) and the layers that are on.
         - ``trials``, ``failures``, ``failure_rate``, ``ci_low``, ``ci_high``.
@@ -98,6 +102,55 @@ def _summary(table: pd.DataFrame, settings: Settings, stacks: Sequence[Stack]) -
         "rungs": [
             _entry(table, stack, before) for before, stack in zip(shown, stacks, strict=False)
         ],
+        "mechanism": mechanism(table),
+    }
+
+
+def mechanism(table: pd.DataFrame) -> dict[str, Any]:
+    """How the failures of a ladder come about: what becomes of faults, and what fails why.
+
+    Args:
+        table: trials of one case; stacks that are no rungs are left out.
+
+    Returns:
+        ``rungs``, one entry per rung in the table, in ascending order:
+
+        - ``rung``, ``faults_per_trial`` (transport faults and look-up slips included), and
+          ``calls_per_trial``.
+        - ``fates``: share of its faults that were harmless, repaired, escalated, shipped; null
+          where there were no faults.
+        - ``failures``, ``causes``: what was wrong and why, each as a share of all trials, the
+          commonest first; either adds up to the failure rate.
+
+        ``asking_again``: what the ladder's rung 3 (nobody shares state) has over rung 4 (state is
+        shared): ``faults_per_trial``, and ``calls``, the share of rung 3's calls that rung 4
+        saves. Null where one of the two was not measured.
+    """
+    parts = dict(tuple(table.groupby("stack", sort=False)))
+    ladder = [Stack.rung(k).label for k in range(len(LAYERS) + 1)]
+    rungs = {k: _mechanics(k, parts[label]) for k, label in enumerate(ladder) if label in parts}
+    asking = None
+    if 3 in rungs and 4 in rungs:
+        alone, shared = rungs[3], rungs[4]
+        asking = {
+            "faults_per_trial": alone["faults_per_trial"] - shared["faults_per_trial"],
+            "calls": 1 - shared["calls_per_trial"] / alone["calls_per_trial"],
+        }
+    return {"rungs": list(rungs.values()), "asking_again": asking}
+
+
+def _mechanics(rung: int, part: pd.DataFrame) -> Entry:
+    fates = Counter(fault["fate"] for book in part["faults"] for fault in json.loads(book))
+    failed, total = part[part["failed"].astype(bool)], fates.total()
+    return {
+        "rung": rung,
+        "faults_per_trial": total / len(part),
+        "calls_per_trial": float(part["calls"].mean()),
+        "fates": {fate: fates[fate] / total if total else None for fate in FATES},
+        **{
+            name: {term: n / len(part) for term, n in Counter(failed[column]).most_common()}
+            for name, column in (("failures", "failure"), ("causes", "cause"))
+        },
     }
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from coordkit.ladder import Entry, Summary, added, finding, percent, rung_of
+from coordkit.layers import LAYERS
 
 # Okabe & Ito (2008), "Color Universal Design".
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
@@ -248,8 +249,13 @@ def _effect_title(case: str, entries: Sequence[Entry], labels: Sequence[str]) ->
     if not measured:
         return text + " fewer failures)"
     out = max(measured, key=lambda i: entries[i]["knockout_delta"])
-    loss = 100 * entries[out]["knockout_delta"]
-    return text + f" fewer failures); of all six, {labels[out]} is missed most ({loss:.1f} more)"
+    loss = f"{100 * entries[out]['knockout_delta']:.1f} more"
+    names = [entries[i]["layers"][-1] for i in measured]  # a rung may add several; one was out
+    missed = entries[out]["layers"][-1]
+    if len(names) == 1:
+        return text + f" fewer failures); knocked out of all six, {missed} alone: {loss}"
+    those = "all six" if len(names) == len(LAYERS) else " and ".join(names)
+    return text + f" fewer failures); of {those}, {missed} is missed most ({loss})"
 
 
 def _by_rung(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

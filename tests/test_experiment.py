@@ -1,6 +1,7 @@
 """The runner: one row a trial, the same on any machine in any order, and books that balance."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 import pytest
 from pydantic import Field
 
-from coordkit import experiment
+from coordkit import experiment, simulated
 from coordkit.cases import load_case
 from coordkit.cases.base import Task
 from coordkit.cases.relay import COPY_ONLY, Relay
@@ -34,11 +35,11 @@ from coordkit.experiment import (
     run_trial,
     simulated_model,
 )
-from coordkit.faults import TRANSPORT, Simulation
+from coordkit.faults import TRANSPORT, Simulation, slips
 from coordkit.layers import LAYERS
 from coordkit.layers.execution import GENERALIST
 from coordkit.layers.human import SimulatedReviewer
-from coordkit.prompt import Prompt
+from coordkit.prompt import Prompt, Request
 from coordkit.reliability import chain, whole_task_correlation
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace
@@ -215,6 +216,47 @@ def test_a_slip_is_the_cause_only_if_the_trial_succeeds_without_slips() -> None:
     assert blamed[True] == 30 and blamed[False] >= 10
 
 
+def due_slips(simulation: Simulation, bench: Bench, task: Task, trial: int) -> list[str]:
+    """The steps that the dice say slip at the first attempt, worked out without the model."""
+    name = f"{bench.at.case.name}/{task.id}"
+    return [
+        step.name
+        for step in bench.at.case.steps
+        if slips(simulation, Request(name, step.name, trial, attempt=1, delivery=1))
+    ]
+
+
+def test_the_book_holds_what_the_dice_say_and_nothing_else() -> None:
+    """Counted from (seed, task, step, attempt), not from what the model says of itself."""
+    simulation = Simulation(reliability=0.8, mix=COPY_ONLY, seed=3)
+    case = Relay(4, 60)
+    at = Workplace(case, simulated_model(case, simulation), Stack.rung(4), case.environment())
+    bench, numbers = Bench(at, SimulatedReviewer()), Counter[int]()
+    for task in case.tasks:
+        for trial in range(2):
+            row, due = run_trial(bench, task, trial), due_slips(simulation, bench, task, trial)
+            assert [(f["step"], f["attempt"]) for f in book(row)] == [(step, 1) for step in due]
+            fate = "shipped" if due else ""  # whatever changes a code ends in a wrong one
+            assert {f["fate"] for f in book(row)} == ({fate} - {""}) and row["failed"] == bool(due)
+            numbers[len(due)] += 1
+    assert {0, 1, 2} <= set(numbers)
+
+
+def test_a_crash_is_one_fault_where_the_dice_say_it() -> None:
+    """With tools and look-ups: garbled output ends a chain at the first step that slips."""
+    simulation = Simulation(reliability=0.85, mix={"malformed_json": 1.0})
+    bench = make_bench(Settings("billing", tasks=60, simulation=simulation), Stack.rung(4))
+    crashed = Counter[bool]()
+    for task in bench.at.case.tasks:
+        if task.repeated:
+            continue
+        row, due = run_trial(bench, task), due_slips(simulation, bench, task, 0)
+        noted = [(f["mode"], f["step"], f["attempt"]) for f in book(row)]
+        assert noted == [("malformed_json", step, 1) for step in due[:1]], (row, due)
+        crashed[bool(due)] += 1
+    assert min(crashed.values()) > 10 and len(crashed) == 2
+
+
 def test_every_noted_fault_changes_a_reply_and_every_changed_reply_has_a_fault() -> None:
     """Held against a twin that gets the same prompts and never slips."""
     bench = make_bench(SETTINGS, Stack.rung(5))
@@ -308,6 +350,48 @@ def test_what_would_fail_anyway_is_not_blamed_on_a_slip() -> None:
     rows = [run_trial(bench, task) for task in large]
     assert len(rows) > 15 and any(book(row) for row in rows)
     assert {row["cause"] for row in rows} == {"unapproved"}
+
+
+def blame(bench: Bench, task: Task, monkeypatch: pytest.MonkeyPatch, **modes: str) -> Any:
+    """One trial that slips at the given steps, in the given modes, and nowhere else."""
+
+    def slips(settings: Any, request: Any, asked: int = 1) -> bool:
+        return request.step in modes
+
+    def mode(settings: Any, request: Any, possible: list[str], draw: str = "mode") -> str:
+        return modes[request.step]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(simulated, "slips", slips)
+        patched.setattr(simulated, "pick_mode", mode)
+        return run_trial(bench, task)
+
+
+@pytest.mark.parametrize(
+    ("second", "loud", "cause"),
+    [
+        ("stale_value", False, "several slips"),
+        ("malformed_json", True, "malformed_json@post"),
+    ],
+)
+def test_an_innocent_first_slip_is_not_blamed(
+    monkeypatch: pytest.MonkeyPatch, second: str, loud: bool, cause: str
+) -> None:
+    """The first slip alone does no harm, the second alone does: the first is not the cause."""
+    bench = make_bench(Settings("billing", tasks=60), Stack.rung(4))
+    seen = 0
+    for task in bench.at.case.tasks:
+        first = blame(bench, task, monkeypatch, extract="transposed_digits")
+        if first["failed"] or not book(first):
+            continue
+        later = blame(bench, task, monkeypatch, post=second)
+        both = blame(bench, task, monkeypatch, extract="transposed_digits", post=second)
+        if not (later["failed"] and both["failed"]) or len(book(both)) < 2:
+            continue
+        assert later["cause"] == f"{second}@post"
+        assert both["loud"] == loud and both["cause"] == cause, both
+        seen += 1
+    assert seen >= 3
 
 
 # --- approval ------------------------------------------------------------------------------------
@@ -479,6 +563,17 @@ def test_a_killed_process_is_continued(undisturbed: pd.DataFrame, tmp_path: Path
     pd.testing.assert_frame_equal(table, undisturbed)
 
 
+def test_a_stack_given_twice_is_measured_once(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+    for stacks in ([THREE[1], THREE[0], THREE[1], THREE[0]], [THREE[0], THREE[0]]):
+        totals: set[int] = set()
+        noted = partial(lambda kept, done, total: kept.add(total), totals)
+        table, _ = run(SETTINGS, stacks, tmp_path, processes=1, progress=noted)
+        once = list(dict.fromkeys(stacks))
+        expected = [undisturbed[undisturbed["stack"] == stack.label] for stack in once]
+        pd.testing.assert_frame_equal(table, pd.concat(expected, ignore_index=True))
+        assert totals == {30 * len(once)}
+
+
 # --- the manifest and the key --------------------------------------------------------------------
 
 
@@ -536,6 +631,30 @@ def test_an_edit_of_the_data_is_another_experiment(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     after = Settings("billing", data=str(tmp_path))
     assert before.key() != after.key() and before != after
+
+
+def test_an_edit_of_the_code_is_another_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a copy of the package, for an edit of the real one would be felt by other tests."""
+
+    def key(name: str, file: str = "", text: str = "") -> str:
+        copy = tmp_path / name
+        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        if file:
+            (copy / file).write_text((copy / file).read_text("utf-8") + text, encoding="utf-8")
+        monkeypatch.setattr(experiment, "__file__", str(copy / "experiment.py"))
+        return Settings("billing", tasks=5).key()
+
+    package = Path(experiment.__file__).parent
+    unchanged = Settings("billing", tasks=5).key()
+    assert key("copy") == unchanged, "the same code elsewhere is the same experiment"
+    keys = {
+        key("deep", "layers/human.py", "# edited\n"),
+        key("grader", "cases/support.py", "# edited\n"),
+        key("language", "data/examples.csv", "x,smalltalk,x\n"),
+    }
+    assert len(keys | {unchanged}) == 4
 
 
 def test_the_ladder_has_each_stack_once() -> None:

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 
 from coordkit.experiment import Settings
-from coordkit.ladder import finding, summarise, summarise_stack, task_matrix
+from coordkit.ladder import finding, mechanism, summarise, summarise_stack, task_matrix
 from coordkit.layers import LAYERS
 from coordkit.stack import Stack
 from coordkit.statistics import paired_difference, wilson
 
 SETTINGS = Settings("billing", tasks=20)
-TOP = {"case", "model", "seed", "tasks", "settings", "rungs"}
+TOP = {"case", "model", "seed", "tasks", "settings", "rungs", "mechanism"}
 KEYS = set(
     "rung layers trials failures failure_rate ci_low ci_high silent loud escalated delta "
     "delta_ci_low delta_ci_high p_value knockout_delta knockout_p_value calls_per_task "
@@ -28,6 +28,9 @@ def trials(stack: Stack, failing: int, loud: int = 0, escalated: int = 0, n: int
             "task": f"T-{i:03d}",
             "trial": trial,
             "failed": i < failing,
+            "failure": "wrong amount" if i < failing else "",
+            "cause": "misread" if i < failing else "",
+            "faults": "[]",
             "loud": i < loud,
             "escalated": i < escalated,
             "calls": 4,
@@ -160,3 +163,56 @@ def test_the_matrix_refuses_what_is_not_there(table: pd.DataFrame) -> None:
     gap = trials(Stack.rung(0), failing=2, k=2).drop(index=3)
     with pytest.raises(ValueError, match="lack trials"):
         task_matrix(gap, "none")
+
+
+# --- the mechanism -------------------------------------------------------------------------------
+
+
+def by_hand(stack: Stack, *rows: tuple[int, str, str, str]) -> pd.DataFrame:
+    """Trials typed in: (calls, fates, failure, cause) each; a fate by its first letter."""
+    names = {"h": "harmless", "r": "repaired", "e": "escalated", "s": "shipped"}
+    return pd.DataFrame(
+        {
+            "stack": stack.label,
+            "failed": bool(failure),
+            "failure": failure,
+            "cause": cause,
+            "calls": calls,
+            "faults": json.dumps(
+                [{"mode": "m", "step": "s", "attempt": 1, "fate": names[f]} for f in fates]
+            ),
+        }
+        for calls, fates, failure, cause in rows
+    )
+
+
+HAND = [
+    by_hand(Stack.rung(3), (12, "hhs", "wrong amount", "m@s"), (8, "h", "", ""),
+            (10, "s", "held", "misread"), (10, "", "", "")),
+    by_hand(Stack.rung(4), (6, "h", "", ""), (6, "s", "held", "m@s"), (4, "", "", ""),
+            (4, "", "held", "misread")),
+    by_hand(Stack.rung(5), (6, "rr", "", ""), (6, "h", "", ""), (6, "", "", ""), (6, "", "", "")),
+    by_hand(Stack.rung(6).without("state"), (99, "sssss", "held", "m@s")),
+]  # fmt: skip
+
+
+def test_the_mechanism_of_a_table_typed_in() -> None:
+    found = mechanism(pd.concat(HAND[::-1], ignore_index=True))
+    three, four, five = found["rungs"]
+    assert [entry["rung"] for entry in found["rungs"]] == [3, 4, 5], "rungs only, in order"
+    assert (three["faults_per_trial"], three["calls_per_trial"]) == (5 / 4, 10)
+    assert three["fates"] == {"harmless": 0.6, "repaired": 0, "escalated": 0, "shipped": 0.4}
+    assert three["failures"] == {"wrong amount": 0.25, "held": 0.25}
+    assert three["causes"] == {"m@s": 0.25, "misread": 0.25}
+    assert four["failures"] == {"held": 0.5}
+    assert five["fates"]["repaired"] == pytest.approx(2 / 3)
+    assert five["failures"] == five["causes"] == {}
+    assert found["asking_again"] == {"faults_per_trial": 5 / 4 - 2 / 4, "calls": 0.5}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_a_mechanism_says_nothing_of_what_was_not_measured() -> None:
+    assert mechanism(HAND[3]) == {"rungs": [], "asking_again": None}
+    assert mechanism(pd.concat([HAND[0], HAND[2]]))["asking_again"] is None
+    (entry,) = mechanism(by_hand(Stack.rung(0), (1, "", "", "")))["rungs"]
+    assert set(entry["fates"].values()) == {None}

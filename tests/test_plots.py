@@ -81,6 +81,20 @@ def test_without_knockouts_only_the_ladder_is_drawn(measured) -> None:
     assert "of all six" not in title(figure)
 
 
+def test_the_title_speaks_of_the_knockouts_that_were_measured(measured) -> None:
+    summary = deepcopy(measured[0])
+    gains = zip(summary["rungs"][1:], [1, 2, 3, 6, 5, 4], strict=True)
+    for entry, knockout in gains:
+        entry["knockout_delta"] = knockout / 100
+    assert "; of all six, state is missed most (6.0 more)" in title(effect_figure(summary))
+    part = {**summary, "rungs": summary["rungs"][4:]}
+    assert title(effect_figure(part)).endswith(
+        "; of verification and human, verification is missed most (5.0 more)"
+    )
+    jump = {**summary, "rungs": [summary["rungs"][3], summary["rungs"][6]]}
+    assert title(effect_figure(jump)).endswith("; knocked out of all six, human alone: 4.0 more")
+
+
 def test_one_rung_has_no_effect_to_show(measured) -> None:
     summary = {**measured[0], "rungs": measured[0]["rungs"][:1]}
     with pytest.raises(ValueError, match="single rung"):

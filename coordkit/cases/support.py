@@ -446,7 +446,8 @@ def check_reply(answer: Answer, evidence: Evidence) -> list[str]:
         problems.append(f"name line {bill['invoice_line']}")
     if decision:
         amounts = [cents(r["amount"]) for r in decision["refunds"]]
-        if not set(amounts) <= _refund_amounts(reply) <= _with_total(amounts):
+        stated = set(amounts) <= _refund_amounts(reply) <= _with_total(amounts)
+        if not stated or (not amounts and _promises_refund(reply)):
             problems.append("state the refunds that were decided, and no others")
     return problems
 
@@ -495,11 +496,63 @@ _HEDGE = re.compile(
     r"until|before|after)\b|n't\b",
     re.IGNORECASE,
 )
-_AMOUNT = re.compile(r"(?<![\d.,])\d+\.\d{2}(?![.,]?\d)")
-_THRESHOLD = re.compile(r"\b(?:above|over|exceeding|than|up to|below|under)\s+\S*\d", re.IGNORECASE)
+_CURRENCY = r"(?:[$\u20ac\u00a3]|\b(?:US\$|USD|EUR|GBP|dollars?|euros?|pounds?)(?![a-z]))"
+_NUMBER = r"\d+(?:\.\d{1,2})?(?![\d.]*\d)"
+_GIVEN_BACK = r"(?:re(?:funded|imbursed|paid)|credited|paid\s+back)"
+_AMOUNT = re.compile(  # 12.34 anywhere; EUR 250, $250 and "refund of 250" need a sign of money
+    r"(?<![\d.,-])(?P<plain>\d+\.\d{2})(?![.,]?\d)|"
+    rf"{_CURRENCY}\s*(?P<after>{_NUMBER})|"
+    rf"(?<![\w.,-])(?P<before>{_NUMBER})\s*{_CURRENCY}|"
+    rf"\b(?:refund\w*|{_GIVEN_BACK})(?:\s+(?:you|of|for|is|the|amount|a|total))*:?\s+"
+    rf"(?P<bare>{_NUMBER})(?=\s+(?:to|on|in|back|as|has|was|is|will)\b|\s*[.,;!)]|\s*$)",
+    re.IGNORECASE,
+)
+_THRESHOLD = re.compile(
+    rf"\b(?:above|over|exceeding|than|up to|below|under)\s+(?:{_CURRENCY}\s*)?\S*\d",
+    re.IGNORECASE,
+)
+_MONEY_BACK = (
+    r"(?:refund|reimburse|repaid|credited|(?:money|amount|sum|paid|pay)\s+(?:\w+\s+)?back)"
+)
+_ABOUT_A_REFUND = re.compile(rf"\b{_MONEY_BACK}", re.IGNORECASE)
 _DENIAL = re.compile(
-    r"(?:\b(?:not|no|nor|neither|cannot|unable)\b|n't\b)[^,.;!?]{0,40}\brefund|"
-    r"\brefund\w*\b[^,.;!?]{0,25}(?:\b(?:not|cannot)\b|n't\b)",
+    r"(?:\b(?:not|no|nor|neither|nothing|none|never|cannot|unable)\b|n't\b)[^,.;!?]{0,40}"
+    rf"\b{_MONEY_BACK}|\b{_MONEY_BACK}\w*\b[^,.;!?]{{0,25}}(?:\b(?:not|cannot)\b|n't\b)",
+    re.IGNORECASE,
+)
+# What a sentence about a refund says when it promises one, without naming an amount.
+_A_REFUND = (
+    r"re(?:fund|imbursement)(?!\w|\s+(?:request|polic|question|rule|term|window|claim|form))"
+)
+_ARRANGED = (
+    r"(?:made|issued|processed|initiated|sent|granted|approved|arranged|started|completed?|done|"
+    r"booked|confirmed|transferred|paid|coming|(?:on\s+(?:its|the)|under)\s?way|in\s+progress|"
+    r"go(?:es|ing)?\s+to|(?:arrive|appear|reach)\w*)"
+)
+_PROMISE = re.compile(
+    rf"\b(?:have|has|had|is|are|was|were|been|being|be|gets?|got|already|now|we|I|fully|'ve|'s)"
+    rf"\s+(?:(?:already|just|now|also|both|fully|gladly|hereby|been)\s+)*{_GIVEN_BACK}\b|"
+    rf"^\W*(?:fully\s+)?{_GIVEN_BACK}\b|"
+    rf"\b{_A_REFUND}\b[^,.;:!?]{{0,40}}\b{_ARRANGED}|"
+    r"\b(?:we|I)(?:\s+(?:will|shall|do|are|am|now|gladly|hereby|also|therefore|happily|going\s+to)"
+    r"\b|'ll|'re|'m)*\s+(?:refund|reimburse)(?:ing)?\b|"
+    r"(?:(?<!\bto\s)|(?<=going\sto\s)|(?<=happy\sto\s)|(?<=glad\sto\s)|(?<=pleased\sto\s))"
+    r"\b(?:made?|make|issu(?:ed?|ing)|process(?:ed|ing)?|initiated?|sent|granted|approved?|"
+    rf"arranged?|started|giv(?:e|ing)|gave|get|receive|booked)\s+(?:\w+\s+){{0,4}}?{_A_REFUND}\b|"
+    rf"\brefund:\s*(?:yes|full|in\s+full|{_ARRANGED})|"
+    r"\b(?:get|sen[dt]|g[ai]ve|pa(?:y|id)|transferred)\s+(?:you\s+)?(?:your|the|all\s+your)\s+"
+    r"(?:money|amount|sum)\s+back\b|"
+    r"\byour\s+money\s+(?:(?:is|was|has|will|been|be|goes|comes|coming|going)\s+)+back\b",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(  # in or before the clause of a promise; or it holds of any order
+    r"\b(?:if|unless|once|until|whether|when|provided|in\s+case|as\s+soon\s+as)\b|"
+    r"(?<!your )(?<!these )(?<!both )\b(?:orders|items|purchases|goods|lines|charges|customers)\b",
+    re.IGNORECASE,
+)
+_NOT_YET = re.compile(  # in its own clause
+    r"\b(?:can|could|would|might|only|request(?:ed)?|ask(?:ed)?|want(?:ed)?|wish|like)\b|"
+    r"\b(?<!\d\s)may\b(?!\s+\d)",
     re.IGNORECASE,
 )
 _TYPOGRAPHY = str.maketrans("\u2010\u2011\u2012\u2013\u2014\u2212\u00a0\u202f\u2019", "------  '")
@@ -533,15 +586,41 @@ def _states(reply: str, order_id: str, status: str) -> bool:
     return named and status in _said(reply, _MENTION) and not never_had
 
 
-def _refund_amounts(reply: str) -> set[int]:
-    """Cents of every amount in a sentence that speaks of a refund and does not deny it."""
-    sentences = re.split(r"(?<=[.!?])\s|\n", _plain(reply))
-    granted = [
-        sentence
-        for sentence in sentences
-        if "refund" in sentence.lower() and not _DENIAL.search(_AMOUNT.sub("it", sentence))
+def _about_refunds(reply: str) -> list[str]:
+    """The parts of sentences that speak of money given back and do not deny it."""
+    text = re.sub(r"(?<=\d)(?:'|\.(?=[\d.]*,\d{2}(?!\d)))(?=\d{3}(?!\d))", "", _plain(reply))
+    text = re.sub(r"(?<=\d),(?=\d{2}(?!\d))", ".", text)  # 1'250.00 and 1.250,00 are 1250.00
+    parts = re.split(r"(?<=[.!?])\s|[\n;]|\b(?:but|however)\b", text)
+    return [
+        part
+        for part in parts
+        if _ABOUT_A_REFUND.search(part) and not _DENIAL.search(_AMOUNT.sub(_nameless, part))
     ]
-    return {cents(a) for s in granted for a in _AMOUNT.findall(_THRESHOLD.sub("", s))}
+
+
+def _nameless(amount: re.Match[str]) -> str:
+    return amount.group().replace(amount[amount.lastgroup or 0], "it")
+
+
+def _refund_amounts(reply: str) -> set[int]:
+    """Cents of every amount that a reply says is given back; numbers in words are not read."""
+    return {
+        cents(found[found.lastgroup or 0])
+        for part in _about_refunds(reply)
+        for found in _AMOUNT.finditer(_THRESHOLD.sub("", part))
+    }
+
+
+def _promises_refund(reply: str) -> bool:
+    """Whether a reply promises a refund, with an amount or without: "refunded in full"."""
+    for part in _about_refunds(reply):
+        for found in _PROMISE.finditer(part):
+            start = part.rfind(",", 0, found.start()) + 1
+            end = part.find(",", found.end())
+            end = len(part) if end < 0 else end
+            if not _CONDITION.search(part[:end]) and not _NOT_YET.search(part[start:end]):
+                return True
+    return False
 
 
 def _with_total(amounts: Sequence[int]) -> set[int]:
@@ -654,7 +733,9 @@ class Support(Case):
         labels, row = task.labels, self._orders.get(task.labels["order_id"])
         line = self._lines.get(labels["invoice_line"], {})
         annual = line.get("description", "").lower().startswith("annual")
-        charge = "none" if not line else "annual_renewal" if annual else "charged_twice"
+        # A line that is neither was labelled as due: only the label says what goes back.
+        twice = bool(line) and not annual and labels["refund"] >= cents(line["amount"])
+        charge = "annual_renewal" if annual else "charged_twice" if twice else "none"
         refunds = []
         if charge == "charged_twice":
             refunds.append({"reference": line["line_id"], "account": "invoice",
@@ -669,6 +750,8 @@ class Support(Case):
             "decide": {"refunds": refunds},
         }
         reply = draft(Prompt(None, answers=answers))["reply"]
+        if line and charge == "none":
+            reply += f" Line {line['line_id']} is due."
         return {"reply": reply, "refunds": refunds, "sources": []}
 
     def _gave_number(self, task: Task) -> bool:
@@ -699,6 +782,8 @@ class Support(Case):
             return "invoice line not cited"
         if not _refund_amounts(reply) <= _with_total(refunded):
             return "wrong amount in the reply"
+        if not refunded and _promises_refund(reply):
+            return "refund promised and not made"
         return ""
 
     def _discloses(self, task: Task, reply: str) -> bool:

@@ -104,9 +104,24 @@ def mcp_server(case: Case, environment: Environment, port: int = 0) -> FastMCP:
     Run it with ``server.run("stdio")`` or ``server.run("streamable-http")`` (loopback).
     """
     from mcp.server.fastmcp import FastMCP
+    from mcp.server.fastmcp.exceptions import ToolError
+
+    class Strict(FastMCP):
+        """Rejects arguments that a tool does not have, as a direct call does.
+
+        FastMCP drops them, so that a model would never hear of its mistake.
+        """
+
+        async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:
+            schemas = {tool.name: tool.inputSchema for tool in await self.list_tools()}
+            schema = schemas.get(name, {"properties": arguments})
+            unknown = [key for key in arguments if key not in schema["properties"]]
+            if unknown and set(schema.get("required", ())) <= set(arguments):
+                raise ToolError(f"{unknown[0]}: Unexpected keyword argument")
+            return await super().call_tool(name, arguments)
 
     options: dict[str, Any] = {"port": port} if port else {}
-    server = FastMCP(f"coordkit-{case.name}", log_level="WARNING", host="127.0.0.1", **options)
+    server = Strict(f"coordkit-{case.name}", log_level="WARNING", host="127.0.0.1", **options)
     for tool in case.tools(environment).values():
         server.add_tool(tool, structured_output=False)
 

@@ -1,6 +1,7 @@
 """Support: its grader against replies typed by hand, its readers, and its model at its best."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any
@@ -273,6 +274,96 @@ def test_amounts_are_read_however_they_are_put(desk: Support, reply: str) -> Non
         assert desk.wrong(task, as_rows(refunds, other)) == "wrong amount in the reply"
 
 
+FALSE_PROMISES = [
+    "We have refunded you in full.",
+    "We refund you.",
+    "We've refunded your order in full, as you can see in your account.",
+    "As you asked, it has been refunded.",
+    "Refunded in full.",
+    "Your refund is on its way.",
+    "A full refund was issued to your card, let us know if you have any questions.",
+    "You will receive a full refund within 5 days.",
+    "We'll refund you this week.",
+    "We are happy to issue a refund.",
+    "Your account has been credited.",
+    "We have sent you your money back.",
+    "On May 10 we refunded you.",
+    "It is not lost, but we have refunded you anyway.",
+    "We cannot exchange it; however, a refund has been made.",
+    "We have refunded EUR 250.",
+    "Your refund of $250 is made.",
+    "Refund: 250 USD",
+    "We refunded 250 to card-1111.",
+    "We refund 1,250.00.",
+    "We refund 1.250,00 EUR.",
+    "We refund \u20ac80,00.",
+    "We have credited EUR 250 to your card.",
+    "We pay back 12 dollars.",
+]
+
+
+@pytest.mark.parametrize("promise", FALSE_PROMISES)
+def test_a_promise_of_a_refund_that_was_not_made_is_wrong(desk: Support, promise: str) -> None:
+    task, _, reply = ticket(desk, "status by number")
+    terms = {"wrong amount in the reply", "refund promised and not made"}
+    assert desk.wrong(task, as_rows([], f"{reply} {promise}")) in terms
+    assert desk.wrong(task, as_rows([], f"{promise} {reply}")) in terms
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        "If it is lost, we will refund it.",
+        "We will refund it if it is lost.",
+        "Once it has come back, it is refunded in full.",
+        "You asked whether your order has been refunded: it has not.",
+        "We received your refund request.",
+        "We have received your request for a refund.",
+        "Nothing is refunded.",
+        "No refund has been made.",
+        "We cannot refund 80 USD.",
+        "We have not refunded the $80.",
+        "We do not refund this.",
+        "A refund is only made with a receipt.",
+        "Lost orders are refunded in full.",
+        "We refund orders within 30 days of delivery.",
+        "Refunds above EUR 200 need a person's approval.",
+        "Refunds are made to the account that paid.",
+        "To get a refund, send us the receipt.",
+        "Our refund policy has 30 days.",
+        "You can get a refund with a receipt.",
+        "We may refund it later.",
+        "We take credit cards.",
+        "You would get your money back in 5 days.",
+    ],
+)
+def test_a_remark_on_refunds_promises_none(desk: Support, remark: str) -> None:
+    task, _, reply = ticket(desk, "status by number")
+    assert desk.wrong(task, as_rows([], f"{reply} {remark}")) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "right"),
+    [
+        ("We have refunded $64.25 in full.", True),
+        ("We have refunded you in full.", True),
+        ("Your refund of 64,25 USD is on its way to paypal-2222.", True),
+        ("We refund 64.25 to paypal-2222 within 5 days.", True),
+        ("We have refunded EUR 250.", False),
+        ("We refund $64.", False),
+        ("Refund: 65 USD", False),
+        ("We refund 1,064.25.", False),
+        ("We refund 64.25, and 10 dollars of the refund are for your trouble.", False),
+    ],
+)
+def test_the_refund_that_was_made_is_the_one_to_state(
+    desk: Support, words: str, right: bool
+) -> None:
+    task, refunds, _ = ticket(desk, "refund on the thirtieth day")
+    reply = f"ORD-50004 was delivered. {words}"
+    assert (desk.wrong(task, as_rows(refunds, reply)) == "") is right
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -298,6 +389,25 @@ def test_every_reference_outcome_is_right(support: Support, environment: Environ
         found = environment.actions(task.id)
         assert support.wrong(task, found) == "", task
         assert support.wrong(task, found[::-1]) == "", "the order of actions says nothing"
+
+
+@pytest.mark.parametrize(
+    ("line", "refund", "due"),
+    [
+        ("L-000005", 0, []),  # a plain line that is due
+        ("L-000006", 0, []),
+        ("L-000006", 1900, [("L-000006", "invoice", 1900)]),
+        ("L-000003", 0, []),
+    ],
+)
+def test_what_is_labelled_as_no_refund_is_none(
+    desk: Support, line: str, refund: int, due: list[tuple[str, str, int]]
+) -> None:
+    task, *_ = ticket(desk, "charged twice")
+    task = replace(task, labels={**task.labels, "invoice_line": line, "refund": refund})
+    done = desk.actions(desk.reference(task))
+    assert [(r[1], r[3], r[2]) for r in done if r[0] == "refund"] == due
+    assert desk.wrong(task, done) == ""
 
 
 def seeded_wrongs(
@@ -499,6 +609,13 @@ def test_checks_object_to_a_slip(
     desk: Support, step: str, slip: dict[str, Any], objection: str
 ) -> None:
     assert objection in "; ".join(objections(desk, step, {**RIGHT[step], **slip}))
+
+
+def test_a_promise_is_checked_before_it_is_sent(desk: Support) -> None:
+    before = {"decide": {"refunds": []}}
+    evidence = desk.evidence(desk.tasks[0].fields, desk.environment(), before)
+    assert check_reply({"reply": "You find it on our help pages."}, evidence) == []
+    assert check_reply({"reply": "We have refunded you in full."}, evidence) != []
 
 
 # --- a model that never slips --------------------------------------------------------------------

@@ -250,6 +250,7 @@ def test_mcp_returns_the_same_records(served, direct, environment) -> None:
         ("get_terms", {"name": "ACME"}, "customer_id"),
         ("get_terms", {"customer_id": 5}, "customer_id"),
         ("get_invoices", {"invoice_ids": "INV-20001"}, "invoice_ids"),  # not a list of letters
+        ("get_terms", {"customer_id": "C-0001", "verbose": True}, "verbose"),  # no such argument
     ],
 )
 def test_a_wrong_call_is_answered_with_an_error(served, direct, name, arguments, mentions) -> None:
@@ -257,6 +258,11 @@ def test_a_wrong_call_is_answered_with_an_error(served, direct, name, arguments,
         answer = tools.call(name, arguments)
         assert answer.startswith("error: ") and name in answer and mentions in answer
         assert read_records(answer) == ()
+
+
+def test_an_argument_too_many_is_answered_in_the_same_words(served, direct) -> None:
+    call = ("get_terms", {"customer_id": "C-0001", "verbose": True})
+    assert served.tools.call(*call) == direct.call(*call)
 
 
 def test_a_task_ends_the_same_through_mcp(served, billing, bench) -> None:

@@ -1,6 +1,7 @@
 """Human: when a person is asked, what the answer leads to, and the reviewers."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -242,6 +243,27 @@ def test_no_refund_goes_out_without_its_approval(billing, support, bench, name) 
             assert approvals[0][0] == "simulated"
     assert len(case.tasks) == 300
     assert refunds > by_a_person > 0
+
+
+@pytest.mark.parametrize("accuracy", [1.0, 0.0])
+def test_what_a_simulated_reviewer_decides_is_never_signed_by_a_person(
+    billing, support, bench, accuracy
+) -> None:
+    """Right or wrong, approved or edited: the approvals table says who it was."""
+    stack = Stack.of(*TEAM, "verification", "human", confidence_floor=0.6)
+    reviewer = SimulatedReviewer(accuracy, 0.0)
+    signed = Counter[tuple[str, str]]()
+    for case in (billing, support):
+        at = bench(case, stack=stack, simulation=Simulation(reliability=0.8), approver=reviewer)
+        for task in case.tasks[:60]:
+            state = at.run(task)
+            asked = bool((state.get("verdict") or {}).get("reason"))
+            kept = at.at.environment.approvals(trial_id(state))
+            assert {name for name, _ in kept} <= {"simulated" if asked else "house rules"}
+            signed.update(kept)
+            assert not asked or state["verdict"]["reviewer"] == "simulated"
+    assert signed["simulated", "approve"] > 3
+    assert accuracy == 0 or signed["simulated", "edit"] > 3
 
 
 # --- reviewers ------------------------------------------------------------------------------------
