@@ -157,7 +157,7 @@ class GapExplorer(Explorer):
             layout={"width": "16em"},
         )
         self.button.on_click(self._measure)
-        self.bar = ipywidgets.IntProgress(max=tasks, layout={"visibility": "hidden"})
+        self.bar = ipywidgets.IntProgress(max=tasks, layout={"display": "none"})
         self.report = ipywidgets.HTML("Nothing measured at this setting yet.")
         self.report.add_class("coordkit-measured")
         super().__init__(DIALS, gap_figure(), gap_response)
@@ -176,12 +176,12 @@ class GapExplorer(Explorer):
 
     def _measure(self, button: Any = None) -> None:
         pipeline, self.button.disabled = self.pipeline, True
-        self.bar.layout.visibility = "visible"
+        self.bar.layout.display = ""
         try:
             seed = len(self.measured)
             right = measure_relay(pipeline, self.tasks, seed, self._progress)
         finally:
-            self.button.disabled, self.bar.layout.visibility = False, "hidden"
+            self.button.disabled, self.bar.layout.display = False, "none"
         self.measured.append((pipeline, right))
         with self.figure.batch_update():
             self._show_measured()
@@ -249,8 +249,8 @@ def gap_figure() -> go.Figure:
     figure = _figure("End-to-end success falls with every step", traces, height=380)
     figure.add_hrect(60, 75, fillcolor=ORANGE, opacity=0.15, line_width=0, layer="below")
     figure.add_annotation(
-        x=MOST_STEPS, y=75, text="60 to 75 %: where measured systems are said to land",
-        showarrow=False, xanchor="right", yanchor="top", font={"size": 12},
+        x=0.7, y=60, text="60 to 75 %: where measured systems are said to land",
+        showarrow=False, xanchor="left", yanchor="bottom", font={"size": 12},
     )  # fmt: skip
     figure.update_xaxes(title_text="steps in a row", range=[0.6, MOST_STEPS + 0.4], dtick=1)
     return figure.update_yaxes(title_text="tasks that end right, %", range=[0, 103])
