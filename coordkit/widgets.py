@@ -50,7 +50,7 @@ class Shown:
     """What a setting of the sliders shows.
 
     Attributes:
-        text: the readout, plain text.
+        text: the readout; HTML tags are understood.
         traces: new properties per trace of the figure, such as ``{"x": [...], "y": [...]}``.
         title: the figure's title; empty leaves it.
     """
@@ -67,6 +67,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         dials: the sliders, in order.
         figure: a figure with as many traces as ``respond`` returns.
         respond: the dials' values by name -> what to show; pure and quick (under 50 ms).
+
+    Where the page is wide enough the sliders stand in two columns.
     """
 
     def __init__(
@@ -80,7 +82,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         for slider in self.sliders.values():
             slider.observe(self._moved, names="value")
         self._moved()
-        super().__init__([*self.sliders.values(), self.readout, self.figure])
+        dials_box = ipywidgets.Box([*self.sliders.values()], layout={"flex_flow": "row wrap"})
+        super().__init__([dials_box, self.readout, self.figure])
 
     def values(self) -> dict[str, Any]:
         """The sliders' values by name."""
