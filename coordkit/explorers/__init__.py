@@ -1,1 +1,1 @@
-"""The sliders of the notebooks: a pure function each, in the wrapper of coordkit.widgets."""
+"""What the notebooks' sliders show: one module per notebook, each a pure function and its dials."""
