@@ -1,0 +1,1 @@
+"""Sliders of the notebooks: one module per layer, each a pure function in a thin widget."""
