@@ -113,7 +113,7 @@ class _Job(TypedDict, total=False):
     status: str
 
 
-def _looped(node: Callable[[Any], Any], start: _Job) -> tuple[Any, str]:
+def _looped(node: Any, start: _Job) -> tuple[Any, str]:
     """Run a node in a loop until it is ok or held."""
     from langgraph.errors import GraphRecursionError
     from langgraph.graph import END, START, StateGraph
