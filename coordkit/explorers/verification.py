@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 
+from coordkit.faults import TRANSPORT
 from coordkit.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, _figure
 from coordkit.reliability import Pipeline, end_to_end
+from coordkit.statistics import wilson
 from coordkit.widgets import Dial, Explorer, Shown
 
 STEPS = 4  # as many as the billing case has
@@ -96,3 +100,35 @@ def verification_explorer() -> Explorer:
         Dial("correlation", "correlation of retries", 0, 1, 0.01, 0.32),
     ]
     return Explorer(dials, figure, verification_response)
+
+
+def slip_fates(trials: pd.DataFrame, by: str = "mode") -> pd.DataFrame:
+    """What the checks did with the injected slips, from the fault books.
+
+    Args:
+        trials: trials of a stack with verification and without the human layer, as
+            `coordkit.experiment.run` returns them. Transport faults are left out: deliveries are
+            repeated by the execution layer, no check sees them.
+        by: ``mode`` or ``step``.
+
+    Returns:
+        One row per mode or step, the most caught first: ``slips``; ``repaired`` (sent back, then
+        right), ``held`` (in a task that was held, so nothing wrong went out), ``shipped`` (in a
+        task that failed otherwise), ``harmless``; ``caught``: share repaired or held, with its
+        95 % Wilson interval ``low`` to ``high``, fractions.
+    """
+    rows = [
+        (slip[by], "held" if row.failure == "held" and fate == "shipped" else fate)
+        for row in trials.itertuples()
+        for slip in json.loads(row.faults)
+        if slip["mode"] not in TRANSPORT and (fate := slip["fate"])
+    ]
+    counts = pd.crosstab(*zip(*rows, strict=True), rownames=[by], colnames=[""])
+    counts = counts.reindex(columns=["repaired", "held", "shipped", "harmless"], fill_value=0)
+    counts.columns.name = None
+    counts.insert(0, "slips", counts.sum(axis=1))
+    caught = counts["repaired"] + counts["held"]
+    counts["caught"] = caught / counts["slips"]
+    ends = [wilson(c, n) for c, n in zip(caught, counts["slips"], strict=True)]
+    counts["low"], counts["high"] = zip(*ends, strict=True)
+    return counts.sort_values(["caught", "slips"], ascending=False)

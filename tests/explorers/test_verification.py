@@ -1,8 +1,15 @@
 """The verification sliders' pure function."""
 
+import json
+
+import pandas as pd
 import pytest
 
-from coordkit.explorers.verification import verification_explorer, verification_response
+from coordkit.explorers.verification import (
+    slip_fates,
+    verification_explorer,
+    verification_response,
+)
 from coordkit.reliability import Pipeline, end_to_end
 
 
@@ -38,3 +45,26 @@ def test_a_slider_moves_figure_and_readout() -> None:
     explorer.sliders["retries"].value = 5
     assert explorer.readout.value != before and "5 retries" in explorer.readout.value
     assert list(explorer.figure.data[3].x) == [5, 5, 5]
+
+
+def test_slip_fates_counts_each_slip_once_and_leaves_transport_out() -> None:
+    def book(*slips: tuple[str, str]) -> str:
+        return json.dumps([{"mode": m, "step": "post", "fate": f} for m, f in slips])
+
+    trials = pd.DataFrame(
+        {
+            "failure": ["", "held", "wrong amount"],
+            "faults": [
+                book(("wrong_pick", "repaired"), ("timed_out", "repaired")),
+                book(("wrong_pick", "repaired"), ("wrong_pick", "shipped")),
+                book(("stale_value", "shipped"), ("stale_value", "harmless")),
+            ],
+        }
+    )
+    fates = slip_fates(trials)
+    assert list(fates.index) == ["wrong_pick", "stale_value"]
+    columns = ["slips", "repaired", "held", "shipped", "harmless", "caught"]
+    assert list(fates.loc["wrong_pick", columns]) == [3, 2, 1, 0, 0, 1.0]
+    assert list(fates.loc["stale_value", columns]) == [2, 0, 0, 1, 1, 0.0]
+    assert fates.loc["stale_value", "low"] == 0 < fates.loc["stale_value", "high"] < 1
+    assert list(slip_fates(trials, "step")["slips"]) == [5]
