@@ -422,7 +422,7 @@ def blind_spots_figure(fates: pd.DataFrame) -> go.Figure:
             marker=marker,
             name="95 % interval of caught",
             hoverinfo="skip",
-        )  # fmt: skip
+        )
     )
     best, worst = fates.index[0], fates.index[-1]
     title = (
@@ -460,7 +460,7 @@ def retries_figure(measured: pd.DataFrame, exact: pd.DataFrame) -> go.Figure:
                 mode="lines",
                 name=f"{name}, formula",
                 line={"color": colour, "dash": dash},
-            )  # fmt: skip
+            )
         )
         traces.append(
             go.Scatter(
@@ -470,7 +470,7 @@ def retries_figure(measured: pd.DataFrame, exact: pd.DataFrame) -> go.Figure:
                 mode="markers",
                 name=f"{name}, measured",
                 marker={"color": colour, "symbol": symbol, "size": 9},
-            )  # fmt: skip
+            )
         )
         gains.append(f"{100 * line['success'].iloc[-1]:.0f} % at rho = {rho:g}")
     last = exact["retries"].max()
@@ -508,7 +508,7 @@ def risk_coverage_figure(curves: dict[str, pd.DataFrame]) -> go.Figure:
                 marker={"symbol": symbol, "size": 9},
                 customdata=curve[["failures", "n"]],
                 hovertemplate="%{y:.1f} %, %{customdata[0]} of %{customdata[1]} tasks",
-            )  # fmt: skip
+            )
         )
         half = curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
         told.append(f"{name} {y.iloc[-1]:.1f} → {100 * half['risk']:.1f} %")
@@ -544,7 +544,7 @@ def fatigue_figure(reviews: pd.DataFrame) -> go.Figure:
                 name=f"fatigue {fatigue:g}",
                 line={"color": colour, "dash": dash},
                 marker={"symbol": symbol, "size": 9},
-            )  # fmt: skip
+            )
         )
         told.append(f"{y.iloc[-1]:.0f} % (fatigue {fatigue:g})")
     figure = _figure("Reviews right in the last part of a shift: " + ", ".join(told), traces)
