@@ -109,7 +109,7 @@ bounded_retry = Exercise(
     question="Decide what happens to a checked answer: accept it, ask again, or hold the task.",
     starter='''
 def next_move(problems, rejections, retries):
-    """"accept", "again" or "hold".
+    """Return "accept", "again" or "hold".
 
     problems: objections to this answer; rejections: earlier answers of this step that were
     rejected; retries: how often a step may be asked again.
@@ -118,7 +118,7 @@ def next_move(problems, rejections, retries):
 ''',
     answer='''
 def next_move(problems, rejections, retries):
-    """"accept", "again" or "hold".
+    """Return "accept", "again" or "hold".
 
     problems: objections to this answer; rejections: earlier answers of this step that were
     rejected; retries: how often a step may be asked again.
