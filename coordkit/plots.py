@@ -386,3 +386,173 @@ def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
     return figure.update_yaxes(
         tickvals=ticks, ticktext=cases, range=[len(cases) - 0.5, -0.5], showgrid=False
     )
+
+
+def blind_spots_figure(fates: pd.DataFrame) -> go.Figure:
+    """Which share of the slips the checks catch, by fault mode or step.
+
+    Args:
+        fates: as `coordkit.explorers.verification.slip_fates` returns it.
+    """
+    labels = [f"{name} ({n})" for name, n in fates["slips"].items()]
+    traces = [
+        go.Bar(
+            y=labels,
+            x=100 * fates[list(parts)].sum(axis=1) / fates["slips"],
+            name=name,
+            orientation="h",
+            marker_color=colour,
+            hovertemplate="%{x:.0f} %",
+        )
+        for name, parts, colour in (
+            ("caught: repaired or held", ("repaired", "held"), GREEN),
+            ("passed, harmless", ("harmless",), SKY),
+            ("passed, in a wrong outcome", ("shipped",), VERMILION),
+        )
+    ]
+    caught = 100 * fates["caught"]
+    error = {
+        "array": 100 * fates["high"] - caught,
+        "arrayminus": caught - 100 * fates["low"],
+        "symmetric": False,
+        "color": GREY,
+        "thickness": 2,
+    }
+    marker = {"size": 5, "color": GREY}
+    traces.append(
+        go.Scatter(
+            y=labels,
+            x=caught,
+            error_x=error,
+            mode="markers",
+            marker=marker,
+            name="95 % interval of caught",
+            hoverinfo="skip",
+        )
+    )
+    best, worst = fates.index[0], fates.index[-1]
+    title = (
+        f"Checks catch {caught.iloc[0]:.0f} % of {best} and {caught.iloc[-1]:.0f} % of {worst}; "
+        f"{fates['shipped'].sum()} of {fates['slips'].sum()} slips passed into a wrong outcome"
+    )
+    figure = _figure(title, traces, barmode="stack", height=200 + 34 * len(labels))
+    figure.update_xaxes(title_text="share of slips, %", range=[0, 101])
+    return figure.update_yaxes(autorange="reversed", showgrid=False)
+
+
+def retries_figure(measured: pd.DataFrame, exact: pd.DataFrame) -> go.Figure:
+    """Success by retries allowed and correlation: measured with intervals, and the closed form.
+
+    Args:
+        measured: ``rho``, ``retries``, ``success``, ``low``, ``high`` (fractions).
+        exact: ``rho``, ``retries``, ``success`` (fractions).
+    """
+    traces = []
+    styles = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"), (VERMILION, "square", "dot"))
+    gains = []
+    for (rho, line), (colour, symbol, dash) in zip(exact.groupby("rho"), styles, strict=False):
+        marks = measured[measured["rho"] == rho]
+        y = 100 * marks["success"]
+        error = {
+            "array": 100 * marks["high"] - y,
+            "arrayminus": y - 100 * marks["low"],
+            "symmetric": False,
+        }
+        name = f"rho = {rho:g}"
+        traces.append(
+            go.Scatter(
+                x=line["retries"],
+                y=100 * line["success"],
+                mode="lines",
+                name=f"{name}, formula",
+                line={"color": colour, "dash": dash},
+            )
+        )
+        traces.append(
+            go.Scatter(
+                x=marks["retries"],
+                y=y,
+                error_y=error,
+                mode="markers",
+                name=f"{name}, measured",
+                marker={"color": colour, "symbol": symbol, "size": 9},
+            )
+        )
+        gains.append(f"{100 * line['success'].iloc[-1]:.0f} % at rho = {rho:g}")
+    last = exact["retries"].max()
+    figure = _figure(
+        f"{last} retries of a checked step bring success to " + ", ".join(gains), traces
+    )
+    figure.update_layout(margin_t=130)
+    figure.update_xaxes(title_text="retries allowed", dtick=1)
+    return figure.update_yaxes(title_text="success, % of tasks")
+
+
+def risk_coverage_figure(curves: dict[str, pd.DataFrame]) -> go.Figure:
+    """Failure rate of what is let through, by the share that is let through.
+
+    Args:
+        curves: name -> as `coordkit.explorers.human.risk_coverage` returns it.
+    """
+    traces, told = [], []
+    styles = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"))
+    for (name, curve), (colour, symbol, dash) in zip(curves.items(), styles, strict=False):
+        y = 100 * curve["risk"]
+        error = {
+            "array": 100 * curve["high"] - y,
+            "arrayminus": y - 100 * curve["low"],
+            "symmetric": False,
+        }
+        traces.append(
+            go.Scatter(
+                x=100 * curve["coverage"],
+                y=y,
+                error_y=error,
+                name=name,
+                mode="lines+markers",
+                line={"color": colour, "dash": dash},
+                marker={"symbol": symbol, "size": 9},
+                customdata=curve[["failures", "n"]],
+                hovertemplate="%{y:.1f} %, %{customdata[0]} of %{customdata[1]} tasks",
+            )
+        )
+        half = curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
+        told.append(f"{name} {y.iloc[-1]:.1f} → {100 * half['risk']:.1f} %")
+    figure = _figure("Failure rate, all → the more confident half: " + ", ".join(told), traces)
+    figure.update_xaxes(title_text="tasks let through, the most confident first, %")
+    return figure.update_yaxes(title_text="failures among them, %", rangemode="tozero")
+
+
+def fatigue_figure(reviews: pd.DataFrame) -> go.Figure:
+    """A reviewer's accuracy through a shift.
+
+    Args:
+        reviews: ``fatigue``, ``shift`` (middle of the part of the shift, 0..1), ``accuracy``,
+            ``low``, ``high`` (fractions).
+    """
+    styles = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"), (VERMILION, "square", "dot"))
+    traces, told = [], []
+    for (fatigue, part), (colour, symbol, dash) in zip(
+        reviews.groupby("fatigue"), styles, strict=False
+    ):
+        y = 100 * part["accuracy"]
+        error = {
+            "array": 100 * part["high"] - y,
+            "arrayminus": y - 100 * part["low"],
+            "symmetric": False,
+        }
+        traces.append(
+            go.Scatter(
+                x=100 * part["shift"],
+                y=y,
+                error_y=error,
+                mode="lines+markers",
+                name=f"fatigue {fatigue:g}",
+                line={"color": colour, "dash": dash},
+                marker={"symbol": symbol, "size": 9},
+            )
+        )
+        told.append(f"{y.iloc[-1]:.0f} % (fatigue {fatigue:g})")
+    figure = _figure("Reviews right in the last part of a shift: " + ", ".join(told), traces)
+    figure.update_xaxes(title_text="time into the shift, %")
+    return figure.update_yaxes(title_text="reviews right, %")
