@@ -48,6 +48,25 @@ def test_make_run_measures_the_results_again(case):
         assert abs(new["failures"] - old["failures"]) <= 5
 
 
+def test_the_mechanism_is_the_results() -> None:
+    rung = {c: {e["rung"]: e for e in RESULTS[c]["0"]["mechanism"]["rungs"]} for c in RESULTS}
+    asking = {c: RESULTS[c]["0"]["mechanism"]["asking_again"] for c in RESULTS}
+    text = " ".join(README.split())
+    both = ("billing", "support")
+    more = [f"{asking[c]['faults_per_trial']:.2f}" for c in both]
+    assert f"asking again adds {more[0]} faults per billing task and {more[1]} per ticket" in text
+    faults = [f"{rung[c][3]['faults_per_trial']:.2f}" for c in both]
+    harmless = [f"{100 * rung[c][3]['fates']['harmless']:.0f} %" for c in both]
+    assert f"({' and '.join(faults)} per task) {' and '.join(harmless)} prove harmless" in text
+    billing, support = rung["billing"][5], rung["support"][5]
+    assert f"repair {100 * billing['fates']['repaired']:.0f} % of its faults" in text
+    assert f"{100 * billing['causes']['unapproved']:.1f} % of tasks are refunds that no" in text
+    assert f"and {100 * billing['failures']['held']:.1f} % are held" in text
+    assert f"because {100 * support['causes']['misread']:.1f} % are misread" in text
+    saved = [f"{100 * asking[c]['calls']:.0f} %" for c in both]
+    assert f"it also cuts calls by {' and '.join(saved)}" in text
+
+
 def test_every_layer_shows_an_effect_somewhere():
     for k in range(1, 7):
         entries = [RESULTS[case]["0"]["rungs"][k] for case in ("billing", "support")]
