@@ -455,14 +455,14 @@ def shares_figure(shares: dict[str, pd.DataFrame]) -> go.Figure:
         shares: by case, as `coordkit.attribution.shapley_shares` returns them.
     """
     looks = [(BLUE, "circle"), (ORANGE, "diamond"), (GREEN, "square")]
-    layers = list(next(iter(shares.values())).index)
+    layers = [str(layer) for layer in next(iter(shares.values())).index]
     traces, told = [], []
     for place, ((case, frame), look) in enumerate(zip(shares.items(), looks, strict=False)):
         effects = list(frame.loc[layers, ["share", "low", "high"]].itertuples(index=False))
         offset = 0.22 * place - 0.11 * (len(shares) - 1)
         traces.append(_effects(layers, effects, offset, case, *look))
-        best = frame["share"].idxmax()
-        told.append(f"{case}: {best} {100 * frame.loc[best, 'share']:.1f} points")
+        best = frame["share"].argmax()
+        told.append(f"{case}: {layers[best]} {100 * frame['share'].max():.1f} points")
     title = "Largest Shapley share of the failures removed: " + ", ".join(told)
     figure = _figure(title, traces, height=400)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
@@ -482,7 +482,8 @@ def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.
         best: places of the stacks on the frontier, by rising cost.
         case: for the title.
     """
-    edge, others = points.iloc[best], points.drop(points.index[best])
+    edge = points.iloc[list(best)]
+    others = points.drop(edge.index)
     marks = [
         ("every other stack", others, "markers", SKY, 7),
         ("frontier", edge, "lines+markers", VERMILION, 10),
