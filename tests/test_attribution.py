@@ -1,4 +1,4 @@
-"""coordkit.attribution: Shapley's axioms, the frontier, the faults' ends, and the committed table."""
+"""coordkit.attribution: Shapley's axioms, the frontier, the faults' ends, the committed table."""
 
 import json
 from math import factorial
