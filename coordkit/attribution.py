@@ -189,7 +189,7 @@ def measure_stack(settings: Settings, stack: Stack) -> dict[str, Any]:
 def measure_stacks(
     case: str, stacks: Iterable[Stack], tasks: int, seed: int = 0, processes: int = 1
 ) -> pd.DataFrame:
-    """Measure stacks on the first tasks of a case, one row per stack.
+    """Measure stacks on tasks spread evenly over a case's feed, one row per stack.
 
     Args:
         case: billing or support.
