@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
@@ -556,3 +557,233 @@ def fatigue_figure(reviews: pd.DataFrame) -> go.Figure:
     figure = _figure("Reviews right in the last part of a shift: " + ", ".join(told), traces)
     figure.update_xaxes(title_text="time into the shift, %")
     return figure.update_yaxes(title_text="reviews right, %")
+
+
+# --- the whole stack -----------------------------------------------------------------------------
+
+
+def waterfall_figure(summary: Summary) -> go.Figure:
+    """The ladder as a waterfall: where it starts, what each layer takes off, what is left.
+
+    Args:
+        summary: as `coordkit.ladder.summarise` returns it, of two rungs or more. The intervals are
+            those of the rate at both ends, and of the paired change in between.
+    """
+    entries = summary["rungs"]
+    first, last = entries[0], entries[-1]
+    steps = [added(e, before) for before, e in pairwise(entries)]
+    changes = [100 * e["delta"] for e in entries[1:]]
+    ends = [100 * e["failure_rate"] for e in entries]
+    x = ["bare<br>model" if first["rung"] == 0 else "start", *steps, "what<br>is left"]
+    y = [ends[0], *changes, ends[-1]]
+    after = [ends[0], *ends[1:], ends[-1]]
+    high = [_above(first), *(100 * (e["delta_ci_high"] - e["delta"]) for e in entries[1:])]
+    low = [_below(first), *(100 * (e["delta"] - e["delta_ci_low"]) for e in entries[1:])]
+    colours = [GREY, *(GREEN if change <= 0 else VERMILION for change in changes), GREY]
+    bars = go.Bar(
+        x=x,
+        y=y,
+        base=[0, *ends[:-1], 0],
+        marker_color=colours,
+        hovertemplate="%{x}: %{y:+.1f} points<extra></extra>",
+    )
+    whiskers = go.Scatter(
+        x=x,
+        y=after,
+        error_y={
+            "array": [*high, _above(last)],
+            "arrayminus": [*low, _below(last)],
+            "symmetric": False,
+            "color": GREY,
+        },
+        mode="markers",
+        marker={"size": 1, "color": GREY},
+        hoverinfo="skip",
+    )
+    tops = [max(a, b) for a, b in zip(after, [0, *ends[:-1], 0], strict=True)]
+    reach = [a + h for a, h in zip(after, [*high, _above(last)], strict=True)]
+    text = [f"{v:.1f}" if i in (0, len(y) - 1) else f"{v:+.1f}" for i, v in enumerate(y)]
+    figures = go.Scatter(
+        x=x,
+        y=[max(pair) for pair in zip(tops, reach, strict=True)],
+        text=[t.replace("-", "−") for t in text],
+        mode="text",
+        textposition="top center",
+        hoverinfo="skip",
+    )
+    figure = _figure(finding(summary), [bars, whiskers, figures], showlegend=False)
+    figure.update_xaxes(title_text="layer added, with the 95 % interval of the change")
+    return figure.update_yaxes(title_text="failure rate, % of trials", rangemode="tozero")
+
+
+def _above(entry: Entry) -> float:
+    return float(100 * (entry["ci_high"] - entry["failure_rate"]))
+
+
+def _below(entry: Entry) -> float:
+    return float(100 * (entry["failure_rate"] - entry["ci_low"]))
+
+
+def shares_figure(shares: dict[str, pd.DataFrame]) -> go.Figure:
+    """Shapley shares of the failures removed, with intervals.
+
+    Args:
+        shares: by case, as `coordkit.attribution.shapley_shares` returns them.
+    """
+    looks = [(BLUE, "circle"), (ORANGE, "diamond"), (GREEN, "square")]
+    layers = [str(layer) for layer in next(iter(shares.values())).index]
+    traces, told = [], []
+    for place, ((case, frame), look) in enumerate(zip(shares.items(), looks, strict=False)):
+        effects = list(frame.loc[layers, ["share", "low", "high"]].itertuples(index=False))
+        offset = 0.22 * place - 0.11 * (len(shares) - 1)
+        traces.append(_effects(layers, effects, offset, case, *look))
+        best = frame["share"].argmax()
+        told.append(f"{case}: {layers[best]} {100 * frame['share'].max():.1f} points")
+    title = "Largest Shapley share of the failures removed: " + ", ".join(told)
+    figure = _figure(title, traces, height=400)
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    figure.update_xaxes(title_text="failures removed, percentage points of tasks, 95 % interval")
+    ticks = list(range(len(layers)))
+    return figure.update_yaxes(
+        tickvals=ticks, ticktext=layers, range=[len(layers) - 0.5, -0.5], showgrid=False
+    )
+
+
+def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.Figure:
+    """Failure against cost per task; the stacks that no other beats in both are joined.
+
+    Args:
+        points: one row per stack: ``stack``, ``usd`` per task, and ``failure``, ``low`` and
+            ``high`` as fractions.
+        best: places of the stacks on the frontier, by rising cost.
+        case: for the title.
+    """
+    edge = points.iloc[list(best)]
+    others = points.drop(edge.index)
+    marks = [
+        ("every other stack", others, "markers", SKY, 7),
+        ("frontier", edge, "lines+markers", VERMILION, 10),
+    ]
+    traces = [
+        go.Scatter(
+            x=part["usd"],
+            y=100 * part["failure"],
+            error_y={
+                "array": 100 * (part["high"] - part["failure"]),
+                "arrayminus": 100 * (part["failure"] - part["low"]),
+                "symmetric": False,
+                "thickness": 1 if name != "frontier" else 2,
+                "visible": name == "frontier",
+            },
+            customdata=part["stack"],
+            mode=mode,
+            name=f"{name} ({len(part)})",
+            line={"shape": "hv", "dash": "dot"},
+            marker={"color": colour, "size": size},
+            hovertemplate="%{customdata}<br>%{y:.1f} % fail, $%{x:.4f} a task<extra></extra>",
+        )
+        for name, part, mode, colour, size in marks
+    ]
+    a, b = edge.iloc[0], edge.iloc[-1]
+    title = (
+        f"{case}: {len(edge)} of {len(points)} stacks are on the frontier, from "
+        f"{100 * a['failure']:.1f} % for ${a['usd']:.4f} to {100 * b['failure']:.1f} % for "
+        f"${b['usd']:.4f} a task"
+    )
+    figure = _figure(title, traces)
+    figure.update_xaxes(title_text="cost per task, USD (logarithmic)", type="log")
+    return figure.update_yaxes(title_text="failure rate, % of tasks", rangemode="tozero")
+
+
+SEEN_TO = {"execution": ORANGE, "verification": GREEN, "human": BLUE, "none": GREY}
+
+
+def sankey_figure(flows: pd.DataFrame, name: str) -> go.Figure:
+    """Where each injected fault ended: from its mode through the layer that dealt with it.
+
+    Args:
+        flows: as `coordkit.attribution.fault_flows` returns them.
+        name: case and stack, for the title.
+    """
+    modes = list(flows.groupby("mode")["faults"].sum().sort_values(ascending=False).index)
+    layers = [layer for layer in SEEN_TO if (flows["layer"] == layer).any()]
+    fates = [fate for fate in FATES if (flows["fate"] == fate).any()]
+    nodes: list[tuple[str, str]] = [("mode", str(mode)) for mode in modes]
+    nodes += [("layer", layer) for layer in layers] + [("fate", fate) for fate in fates]
+    place = {node: i for i, node in enumerate(nodes)}
+    links: list[tuple[int, int, int, str]] = []
+    for left, right, looks in (("mode", "layer", SEEN_TO), ("layer", "fate", FATES)):
+        sums = flows.groupby([left, right], as_index=False)["faults"].sum()
+        for a, b, n in sums.itertuples(index=False):
+            links.append((place[left, str(a)], place[right, str(b)], int(n), looks[str(b)]))
+    called = {"none": "no layer"}
+    source, target, value, colours = (list(column) for column in zip(*links, strict=True))
+    diagram = go.Sankey(
+        node={
+            "label": [called.get(text, text).replace("_", " ") for _, text in nodes],
+            "color": [GREY] * len(modes) + [SEEN_TO[v] for v in layers] + [FATES[f] for f in fates],
+            "pad": 14,
+            "line": {"width": 0},
+        },
+        link={
+            "source": source,
+            "target": target,
+            "value": value,
+            "color": [_faint(str(colour)) for colour in colours],
+        },
+        textfont={"color": GREY, "size": 13, "shadow": "none"},
+    )
+    total = int(flows["faults"].sum())
+    shipped = int(flows.loc[flows["fate"] == "shipped", "faults"].sum())
+    title = f"{name}: {shipped} of {total} injected faults shipped in a failed trial"
+    return _figure(title, [diagram])
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.4)"
+
+
+def formula_figure(
+    measured: dict[str, pd.DataFrame], formulas: dict[str, pd.Series], title: str, x_title: str
+) -> go.Figure:
+    """Measured failure rates with their intervals beside what formulas say.
+
+    Args:
+        measured: by name, ``rate``, ``low`` and ``high`` (fractions) over x in the index.
+        formulas: by name, the rate (fraction) over x in the index.
+        title: the finding.
+        x_title: what x is, with its unit.
+    """
+    looks = [(BLUE, "circle"), (ORANGE, "diamond"), (GREEN, "square")]
+    lines = [(VERMILION, "dash"), (PURPLE, "dot"), (GREY, "dashdot")]
+    traces = [
+        go.Scatter(
+            x=list(frame.index),
+            y=100 * frame["rate"],
+            error_y={
+                "array": 100 * (frame["high"] - frame["rate"]),
+                "arrayminus": 100 * (frame["rate"] - frame["low"]),
+                "symmetric": False,
+            },
+            mode="markers",
+            name=name,
+            marker={"color": colour, "symbol": symbol, "size": 9},
+            hovertemplate="%{x}: %{y:.1f} %",
+        )
+        for (name, frame), (colour, symbol) in zip(measured.items(), looks, strict=False)
+    ]
+    traces += [
+        go.Scatter(
+            x=list(series.index),
+            y=100 * series,
+            mode="lines",
+            name=name,
+            line={"color": colour, "dash": dash},
+            hovertemplate="%{x}: %{y:.1f} %",
+        )
+        for (name, series), (colour, dash) in zip(formulas.items(), lines, strict=False)
+    ]
+    figure = _figure(title, traces)
+    figure.update_xaxes(title_text=x_title)
+    return figure.update_yaxes(title_text="failure rate, %", rangemode="tozero")

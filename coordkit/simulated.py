@@ -175,7 +175,7 @@ class _Turn:
             return self._say(f"I can only answer with a response schema that I know: {known}.")
         asked = self.model._asked(self.schema)
         self._whole_call(asked)
-        if len(asked) == 1:
+        if asked == [self.schema["name"]]:
             parameters = self.schema["parameters"]
             result = self._answer(asked[0], self.request.step, parameters, asked=1)
             return self._calls(result) if isinstance(result, list) else self._submit(result)
@@ -231,7 +231,7 @@ class _Turn:
 
     def _looks_up(self, asked: list[str]) -> bool:
         """Whether this turn is a round of look-ups: then the answer is yet to come."""
-        if len(asked) > 1 or not self.prompt.tools:
+        if asked[0] not in self.model.skills or not self.prompt.tools:
             return False
         return isinstance(self.model.skills[asked[0]](self.prompt), list)
 

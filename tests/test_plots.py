@@ -10,7 +10,19 @@ import pytest
 
 from coordkit.experiment import Settings, ladder_stacks, run
 from coordkit.ladder import Summary, finding, summarise
-from coordkit.plots import causes_figure, effect_figure, fates_figure, ladder_figure, names
+from coordkit.plots import (
+    GREY,
+    causes_figure,
+    effect_figure,
+    fates_figure,
+    formula_figure,
+    frontier_figure,
+    ladder_figure,
+    names,
+    sankey_figure,
+    shares_figure,
+    waterfall_figure,
+)
 from coordkit.stack import Stack
 
 
@@ -163,3 +175,60 @@ def test_names(measured) -> None:
     assert names({**summary, "rungs": entries}) == ["3 layers 1 to 3", "5 state + verification"]
     other = {**entries[0], "rung": None, "layers": ["context", "human"]}
     assert names({**summary, "rungs": [other]}) == ["context + human"]
+
+
+def test_the_waterfall_steps_from_the_first_rate_to_the_last(measured) -> None:
+    summary, _ = measured
+    bars, whiskers, _ = waterfall_figure(summary).data
+    rates = [100 * entry["failure_rate"] for entry in summary["rungs"]]
+    ends = [base + y for base, y in zip(bars.base, bars.y, strict=True)]
+    assert ends == pytest.approx([*rates, rates[-1]])
+    drawn = zip(summary["rungs"][1:], ends[1:], whiskers.error_y.array[1:], strict=False)
+    for entry, y, above in drawn:
+        change = 100 * (entry["delta_ci_high"] - entry["delta"])
+        assert above == pytest.approx(change) and y == pytest.approx(100 * entry["failure_rate"])
+
+
+def test_every_fault_passes_the_sankey_once() -> None:
+    flows = pd.DataFrame(
+        [("wrong_pick", "verification", "repaired", 3), ("timed_out", "none", "shipped", 2)],
+        columns=["mode", "layer", "fate", "faults"],
+    )
+    figure = sankey_figure(flows, "billing")
+    (diagram,) = figure.data
+    labels, link = diagram.node.label, diagram.link
+    named = {
+        (labels[a], labels[b]): n
+        for a, b, n in zip(link.source, link.target, link.value, strict=True)
+    }
+    assert named == {
+        ("wrong pick", "verification"): 3,
+        ("timed out", "no layer"): 2,
+        ("verification", "repaired"): 3,
+        ("no layer", "shipped"): 2,
+    }
+    assert "2 of 5" in title(figure)
+    assert diagram.textfont.color == GREY and diagram.textfont.shadow == "none"
+
+
+def test_the_frontier_is_joined_and_the_rest_is_not() -> None:
+    points = pd.DataFrame(
+        {"stack": ["a", "b", "c"], "usd": [0.1, 0.2, 0.3], "failure": [0.5, 0.6, 0.1],
+         "low": 0.05, "high": 0.7}
+    )  # fmt: skip
+    figure = frontier_figure(points, [0, 2], "billing")
+    edge = trace_of(figure, "frontier")
+    assert list(edge.x) == [0.1, 0.3] and list(edge.y) == [50, 10]
+    assert list(trace_of(figure, "every").x) == [0.2]
+    assert "2 of 3" in title(figure)
+
+
+def test_shares_and_formulas_are_drawn_in_percent() -> None:
+    shares = pd.DataFrame({"share": [0.2, 0.1], "low": 0.05, "high": 0.3}, index=["state", "human"])
+    figure = shares_figure({"billing": shares})
+    assert list(figure.data[0].x) == pytest.approx([20, 10])
+    assert "state 20.0 points" in title(figure)
+    rates = pd.DataFrame({"rate": [0.1], "low": [0.05], "high": [0.2]}, index=[1])
+    drawn = formula_figure({"measured": rates}, {"formula": rates["rate"]}, "a title", "steps")
+    assert [list(trace.y) for trace in drawn.data] == [[10], [10]]
+    assert list(drawn.data[0].error_y.array) == pytest.approx([10])
