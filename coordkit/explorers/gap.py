@@ -151,6 +151,7 @@ class GapExplorer(Explorer):
     def __init__(self, tasks: int = 300) -> None:
         self.tasks = tasks
         self.measured: list[tuple[Pipeline, int]] = []  # setting, tasks that ended right
+        self._shown: list[tuple[int, float, float, float]] = []
         self.button = ipywidgets.Button(
             description=f"Measure: run {tasks} tasks",
             button_style="primary",
@@ -197,7 +198,9 @@ class GapExplorer(Explorer):
             for p, right in self.measured
             if replace(p, steps=now.steps) == now
         ]
-        self.figure.data[-1].update(measured_trace(points))
+        if points != self._shown:  # Plotly takes its time over an update that changes nothing
+            self.figure.data[-1].update(measured_trace(points))
+            self._shown = points
         here = [right for p, right in self.measured if p == now]
         self.report.value = report(now, here, self.tasks)
 

@@ -68,11 +68,15 @@ def lab_home(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module", autouse=True)
+def a_browser() -> None:
+    if BROWSER is None:
+        pytest.fail(MISSING, pytrace=False)
+
+
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """A running JupyterLab: its address and token."""
-    if BROWSER is None:
-        pytest.fail(MISSING)
     home = lab_home(tmp_path_factory.mktemp("lab"))
     port, token = free_port(), secrets.token_hex(16)
     own = {
@@ -113,7 +117,7 @@ def wait_until_up(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
     pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
