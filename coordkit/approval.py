@@ -52,7 +52,7 @@ class ApprovalWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
     def _show(self) -> None:
         """Show what the graph waits for, if anything."""
         waiting = self.graph.get_state(self.config).interrupts
-        shown = waiting[0].value if waiting else {"reason": "nothing", "proposal": None}
+        shown: Any = waiting[0].value if waiting else {"reason": "nothing", "proposal": None}
         self.proposal: Answer | None = shown["proposal"]
         self.reason.value = f"<b>A person is needed:</b> {escape(shown['reason'])}"
         if not waiting:
@@ -97,7 +97,7 @@ class ApprovalWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         """Resume the graph and show what it did."""
         for part in (self.text, self.approve, self.edit, self.reject):
             part.disabled = True
-        state = self.graph.invoke(Command(resume=asdict(verdict)), self.config)
+        state: Any = self.graph.invoke(Command(resume=asdict(verdict)), self.config)
         if state.get("__interrupt__"):
             self._show()
             return

@@ -118,12 +118,13 @@ def slip_fates(trials: pd.DataFrame, by: str = "mode") -> pd.DataFrame:
         95 % Wilson interval ``low`` to ``high``, fractions.
     """
     rows = [
-        (slip[by], "held" if row.failure == "held" and fate == "shipped" else fate)
-        for row in trials.itertuples()
-        for slip in json.loads(row.faults)
-        if slip["mode"] not in TRANSPORT and (fate := slip["fate"])
+        (slip[by], "held" if failure == "held" and slip["fate"] == "shipped" else slip["fate"])
+        for failure, book in zip(trials["failure"], trials["faults"], strict=True)
+        for slip in json.loads(book)
+        if slip["mode"] not in TRANSPORT
     ]
-    counts = pd.crosstab(*zip(*rows, strict=True), rownames=[by], colnames=[""])
+    slips = pd.DataFrame(rows, columns=[by, "fate"])
+    counts: Any = pd.crosstab(slips[by], slips["fate"])
     counts = counts.reindex(columns=["repaired", "held", "shipped", "harmless"], fill_value=0)
     counts.columns.name = None
     counts.insert(0, "slips", counts.sum(axis=1))
@@ -131,4 +132,5 @@ def slip_fates(trials: pd.DataFrame, by: str = "mode") -> pd.DataFrame:
     counts["caught"] = caught / counts["slips"]
     ends = [wilson(c, n) for c, n in zip(caught, counts["slips"], strict=True)]
     counts["low"], counts["high"] = zip(*ends, strict=True)
-    return counts.sort_values(["caught", "slips"], ascending=False)
+    fates: pd.DataFrame = counts.sort_values(["caught", "slips"], ascending=False)
+    return fates
