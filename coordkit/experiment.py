@@ -6,12 +6,13 @@ number of processes gives the same table; blocks of them are kept on disk as the
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -468,6 +469,8 @@ def _run_block(settings: Settings, stack: Stack, start: int) -> pd.DataFrame:
     if threading.current_thread() is threading.main_thread() and _is_worker():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     bench = _bench(settings, stack)
+    if _is_worker():
+        _collect_seldom()
     tasks = bench.at.case.tasks[start : start + BLOCK]
     rows = [
         run_trial(bench, task, trial, settings.prices)
@@ -475,6 +478,14 @@ def _run_block(settings: Settings, stack: Stack, start: int) -> pd.DataFrame:
         for trial in range(settings.trials)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+@cache
+def _collect_seldom() -> None:
+    """Once per worker: its garbage is short-lived, and not to be looked for among the modules."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 def _is_worker() -> bool:

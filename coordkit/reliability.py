@@ -14,7 +14,6 @@ from math import ceil, inf, nan
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import betaincinv
 
 _TABLE_SIZE = 2**13  # equally likely difficulties: shares are off by less than 1 / 2**13
@@ -251,6 +250,8 @@ def fit_pass_curve(pass_rates: Sequence[float]) -> tuple[float, float]:
     """
     if len(pass_rates) < 2:
         raise ValueError("a pass curve needs at least pass^1 and pass^2")
+    from scipy.optimize import minimize_scalar  # slow to import, and seldom wanted
+
     _check_fractions(**{f"pass^{k}": rate for k, rate in enumerate(pass_rates, 1)})
     mean = float(pass_rates[0])
 

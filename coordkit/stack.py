@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import wraps
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -12,7 +13,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import interrupt
+from langgraph.types import Command, interrupt
 
 from coordkit.cases.base import Case, Evidence, Step
 from coordkit.environment import Environment
@@ -35,6 +36,7 @@ from coordkit.layers.state import (
     idempotency_key,
     known,
     latest,
+    merge,
 )
 from coordkit.layers.verification import verify, verify_all
 from coordkit.prompt import Request, read_records, write_prompt
@@ -348,25 +350,42 @@ def build(
         checkpointer: where the state is kept; needed by the human layer's interrupts.
     """
     graph: StateGraph[Any] = StateGraph(RunState)
-    route = _router_of_edges(at)
-    graph.add_node("start", start_node(at))
+    route, destinations = _router_of_edges(at), tuple(_destinations(at))
+    retries = retry_policy(at.stack.deliveries, at.stack.retry_wait) if at.on("execution") else None
     graph.add_edge(START, "start")
-    graph.add_conditional_edges("start", route, _destinations(at))
+    graph.add_node("start", _then(start_node(at), route), destinations=destinations)
     for name, node in _agents(at):
-        policy = (
-            retry_policy(at.stack.deliveries, at.stack.retry_wait) if at.on("execution") else None
-        )
-        graph.add_node(name, node, retry_policy=policy)
-        graph.add_conditional_edges(name, route, _destinations(at))
+        graph.add_node(name, _then(node, route), destinations=destinations, retry_policy=retries)
     if at.on("verification"):
-        graph.add_node("verify", verify_node(at))
-        graph.add_conditional_edges("verify", route, _destinations(at))
+        graph.add_node("verify", _then(verify_node(at), route), destinations=destinations)
     if at.on("human"):
         graph.add_node("approve", approve_node(at))
         graph.add_conditional_edges("approve", _after_approval, ["act", END])
     graph.add_node("act", act_node(at))
     graph.add_edge("act", END)
     return graph.compile(checkpointer=checkpointer)
+
+
+def _then(node: Node, route: Callable[[RunState], str]) -> Callable[..., Command[str]]:
+    """A node that also says where its update leads.
+
+    For a conditional edge LangGraph would rebuild the whole state to read it, after every node.
+    """
+
+    @wraps(node)
+    def and_go(state: RunState, **given: Any) -> Command[str]:
+        update = node(state, **given)
+        return Command(update=update, goto=route(_updated(state, update)))
+
+    return and_go
+
+
+def _updated(state: RunState, update: RunState) -> RunState:
+    """What LangGraph's reducers will make of an update, as far as a route depends on it."""
+    after: RunState = {**state, **update}
+    if "answers" in update:
+        after["answers"] = merge(state.get("answers", {}), update["answers"])
+    return after
 
 
 def _agents(at: Workplace) -> Iterable[tuple[str, Node]]:
@@ -391,7 +410,7 @@ def _after_approval(state: RunState) -> str:
 
 
 def _router_of_edges(at: Workplace) -> Callable[[RunState], str]:
-    """The rule behind every conditional edge: where a state goes next."""
+    """The rule behind every branch: where a state goes next."""
     final = "approve" if at.on("human") else "act"
     following = dict(zip(at.plan, [*at.plan[1:], final], strict=True)) if at.plan else {}
 

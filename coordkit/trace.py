@@ -8,6 +8,7 @@ from textwrap import indent, shorten, wrap
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.types import Command
 
 from coordkit.cases.base import Row, Task
 from coordkit.experiment import Bench, Recorder, cause_of, failure_of, fault_book
@@ -41,6 +42,7 @@ class Storyteller(Recorder):
 
     def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
         # A node's update carries new events; the graph's own end repeats them all.
+        outputs = outputs.update if isinstance(outputs, Command) else outputs
         events = outputs.get("log", []) if isinstance(outputs, dict) else []
         told = {id(event) for kind, event in self.story if kind == "log"}
         self.story += [("log", event) for event in events if id(event) not in told]

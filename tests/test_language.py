@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from coordkit.data.generate_support import EXAMPLES
-from coordkit.language import IntentClassifier, mask, split_sentences
+from coordkit.language import IntentClassifier, _judge_one, classifier_of, mask, split_sentences
 
 with EXAMPLES.open(encoding="utf-8", newline="") as file:
     ROWS = list(csv.DictReader(file))
@@ -110,6 +110,27 @@ def test_small_talk_alone_still_gets_the_likeliest_intent(classifier, message):
     (intent,), probability = classifier.intents(message)
     assert intent != "smalltalk"
     assert 0 < probability < 0.5
+
+
+def test_examples_judged_together_are_judged_as_each_would_be_alone(classifier):
+    for text in TEXTS[::40]:
+        alone = _judge_one(classifier._models[classifier._fold(mask(text))], mask(text))
+        together = classifier._judged_examples[mask(text)]
+        assert together == pytest.approx(alone, abs=1e-12)
+        assert max(together, key=together.get) == max(alone, key=alone.get)
+
+
+def test_a_classifier_is_trained_once_for_the_same_examples():
+    texts = (
+        "Where is it?",
+        "Is it there?",
+        "Where now?",
+        "Refund me.",
+        "My money back.",
+        "Pay me.",
+    )
+    labels = ("order_status",) * 3 + ("refund",) * 3
+    assert classifier_of(texts, labels) is classifier_of(texts, labels)
 
 
 def test_too_few_examples_are_refused():

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from joblib import Parallel, delayed
+from langgraph.graph import StateGraph
 
 from coordkit.cases import load_case
 from coordkit.cases.base import Case
@@ -27,9 +28,10 @@ from coordkit.experiment import (
 )
 from coordkit.faults import Simulation
 from coordkit.layers import LAYERS
+from coordkit.layers.state import RunState
 from coordkit.reliability import Pipeline, chain, simulate, whole_task_correlation
 from coordkit.simulated import SimulatedChatModel
-from coordkit.stack import Stack, Workplace, build
+from coordkit.stack import Stack, Workplace, _updated, build
 from coordkit.statistics import intraclass_correlation
 
 SUBSETS = list(flatten.from_iterable(combinations(LAYERS, k) for k in range(len(LAYERS) + 1)))
@@ -75,6 +77,18 @@ def test_every_subset_runs(kits, name) -> None:
             assert row["failed"] == bool(row["failure"]) == bool(row["cause"])
             assert not row["escalated"] or "human" in layers
             assert row["calls"] > 0
+
+
+def test_a_route_reads_the_state_that_langgraph_makes_of_an_update() -> None:
+    state: RunState = {"status": "running", "goto": "b", "answers": {"a": {"x": 1}}}
+    update: RunState = {"goto": "", "draft": {}, "answers": {"b": {"y": 2}}}
+    graph = StateGraph(RunState)
+    graph.add_node("node", lambda _: update)
+    graph.set_entry_point("node")
+    for part in (update, {"status": "held"}):
+        update = part
+        made = graph.compile().invoke(state)
+        assert {**made, **_updated(state, update)} == made
 
 
 def expected_nodes(case: Case, stack: Stack) -> set[str]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task, Tool
 from coordkit.data.tables import SupportTables
 from coordkit.environment import Environment, cents
-from coordkit.language import IntentClassifier
+from coordkit.language import IntentClassifier, classifier_of
 from coordkit.prompt import Answer, Prompt
 from coordkit.simulated import Call, Skill
 
@@ -704,7 +704,7 @@ class Support(Case):
 
     def skills(self) -> dict[str, Skill]:
         examples = self._examples
-        classifier = IntentClassifier(list(examples["text"]), list(examples["intent"]))
+        classifier = classifier_of(tuple(examples["text"]), tuple(examples["intent"]))
         return {
             "Classify": classify_with(classifier),
             "Order": order,
