@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -573,7 +574,7 @@ def _tagged(settings: Settings, block: Block) -> tuple[Block, pd.DataFrame]:
 
 def _write(frame: pd.DataFrame, path: Path) -> None:
     """Write whole or not at all."""
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     frame.to_parquet(partial, index=False)
     partial.replace(path)
 
@@ -589,6 +590,7 @@ def _collect(
     folder: Path, whole: dict[str, pd.DataFrame], stacks: Sequence[Stack], blocks: Sequence[Block]
 ) -> pd.DataFrame:
     """Put the parts together, keep them as one file, and drop the parts."""
+    whole = whole | _finished(folder / "trials.parquet")  # another notebook may have been quicker
     new = [b for b in blocks if b.stack.label not in whole]
     parts = dict(whole)
     for stack in stacks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ class Progress:
         self.bar.max, self.bar.value = total, done
 
     def __exit__(self, *error: object) -> None:
+        from IPython.display import clear_output
+
         self.bar.close()
+        clear_output()  # also what the cell showed before: measure first, then show
 
 
 def measure(
@@ -53,7 +57,8 @@ def measure(
         seed: seed of the simulated model.
         simulation: further settings of it, such as ``reliability=0.9``.
 
-    Finished stacks are kept in ``runs/``, so that a second call costs nothing.
+    Finished stacks are kept in ``runs/`` (or the folder that COORDKIT_RUNS names), so that a second
+    call costs nothing.
     """
     settings = Settings(case, tasks=tasks, simulation=Simulation(seed=seed, **simulation))
     with Progress(f"{case}: {len(stacks)} stacks, {tasks} tasks") as progress:
@@ -62,6 +67,8 @@ def measure(
 
 
 def _runs_folder() -> Path:
+    if named := os.environ.get("COORDKIT_RUNS"):
+        return Path(named)
     here = Path.cwd()
     return (here.parent if here.name == "notebooks" else here) / "runs"
 
