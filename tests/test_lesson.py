@@ -21,6 +21,7 @@ def test_the_table_agrees_with_the_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COORDKIT_RUNS", raising=False)
     frame = before_after("verification", tasks=60, cases=["billing"])
     assert list(frame.index) == [
         ("billing", "added on the ladder"),

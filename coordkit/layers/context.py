@@ -98,20 +98,15 @@ def retrieve(
 # --- the same tools behind MCP ------------------------------------------------------------------
 
 
-def mcp_server(case: Case, environment: Environment, port: int = 0) -> FastMCP:
-    """An MCP server that exposes a case's tools, and its documents as resources.
+def strict_server(name: str, **options: Any) -> FastMCP:
+    """An MCP server that rejects arguments that a tool does not have, as a direct call does.
 
-    Run it with ``server.run("stdio")`` or ``server.run("streamable-http")`` (loopback).
+    FastMCP drops them, so that a model would never hear of its mistake.
     """
     from mcp.server.fastmcp import FastMCP
     from mcp.server.fastmcp.exceptions import ToolError
 
     class Strict(FastMCP):
-        """Rejects arguments that a tool does not have, as a direct call does.
-
-        FastMCP drops them, so that a model would never hear of its mistake.
-        """
-
         async def call_tool(self, name: str, arguments: dict[str, Any]) -> Any:
             schemas = {tool.name: tool.inputSchema for tool in await self.list_tools()}
             schema = schemas.get(name, {"properties": arguments})
@@ -120,8 +115,18 @@ def mcp_server(case: Case, environment: Environment, port: int = 0) -> FastMCP:
                 raise ToolError(f"{unknown[0]}: Unexpected keyword argument")
             return await super().call_tool(name, arguments)
 
+    return Strict(name, **options)
+
+
+def mcp_server(case: Case, environment: Environment, port: int = 0) -> FastMCP:
+    """An MCP server that exposes a case's tools, and its documents as resources.
+
+    Run it with ``server.run("stdio")`` or ``server.run("streamable-http")`` (loopback).
+    """
     options: dict[str, Any] = {"port": port} if port else {}
-    server = Strict(f"coordkit-{case.name}", log_level="WARNING", host="127.0.0.1", **options)
+    server = strict_server(
+        f"coordkit-{case.name}", log_level="WARNING", host="127.0.0.1", **options
+    )
     for tool in case.tools(environment).values():
         server.add_tool(tool, structured_output=False)
 
