@@ -2,14 +2,24 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
 
 import pytest
 
+_FOLDER: tempfile.TemporaryDirectory[str] | None = None
 
-@pytest.fixture(scope="session", autouse=True)
-def fresh_runs() -> Iterator[None]:
-    """A folder of its own for each test process; notebooks' kernels inherit its name."""
-    with tempfile.TemporaryDirectory(prefix="coordkit-runs-") as folder:
-        os.environ["COORDKIT_RUNS"] = folder
-        yield
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make one folder for all test processes, so that what two notebooks measure is run once.
+
+    Worker processes and notebooks' kernels inherit its name.
+    """
+    global _FOLDER
+    if "COORDKIT_RUNS" not in os.environ:
+        _FOLDER = tempfile.TemporaryDirectory(prefix="coordkit-runs-", ignore_cleanup_errors=True)
+        os.environ["COORDKIT_RUNS"] = _FOLDER.name
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Delete the folder again."""
+    if _FOLDER:
+        _FOLDER.cleanup()

@@ -142,6 +142,10 @@ RUN_ALL = """seconds => Promise.race([
     window.jupyterapp.commands.execute('notebook:run-all-cells').then(() => 'done'),
     new Promise(resolve => setTimeout(() => resolve('too slow'), 1000 * seconds)),
 ])"""
+RUN_CELL = """async index => {
+    window.jupyterapp.shell.currentWidget.content.activeCellIndex = index;
+    await window.jupyterapp.commands.execute('notebook:run-cell');
+}"""
 IN_KERNEL = """async code => {
     const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
     const future = kernel.requestExecute({code, store_history: false});
@@ -300,18 +304,42 @@ def test_the_gap_agrees_with_the_formula_answers_at_once_and_measures(
 
 
 @pytest.mark.skipif(not HUMAN.exists(), reason="notebook 06 is not there yet")
-def test_the_approval_widget_resumes_the_graph(open_and_run: Any) -> None:
+def test_the_approval_widget_approves_rejects_and_edits(open_and_run: Any) -> None:
     from playwright.sync_api import expect
 
     page = open_and_run(HUMAN)
-    for name in ("Approve", "Edit", "Reject"):
-        button = page.get_by_role("button", name=name, exact=True).first
-        expect(button).to_be_visible(timeout=1000 * SHOW_SECONDS)
-    output = page.locator(
-        ".jp-OutputArea-output", has=page.get_by_role("button", name="Approve", exact=True)
-    ).first
-    output.get_by_role("button", name="Approve", exact=True).focus()
-    page.keyboard.press("Enter")
-    expect(output).to_contain_text("Decision: approve", timeout=1000 * SHOW_SECONDS)
+    cells = json.loads(HUMAN.read_text("utf-8"))["cells"]
+    index = next(i for i, c in enumerate(cells) if "\nApprovalWidget(" in "".join(c["source"]))
+
+    def waiting() -> Any:
+        """The widget, waiting for a decision."""
+        page.evaluate(RUN_CELL, index)
+        approve = page.get_by_role("button", name="Approve", exact=True)
+        output = page.locator(".jp-OutputArea-output", has=approve).first
+        expect(output).to_contain_text("Waiting for your decision", timeout=1000 * SHOW_SECONDS)
+        return output
+
+    def press(output: Any, name: str, says: str) -> None:
+        output.get_by_role("button", name=name, exact=True).focus()
+        page.keyboard.press("Enter")
+        expect(output).to_contain_text(says, timeout=1000 * SHOW_SECONDS)
+
+    output = waiting()
+    press(output, "Approve", "Decision: approve")
     for name in ("Approve", "Edit", "Reject"):
         expect(output.get_by_role("button", name=name, exact=True)).to_be_disabled()
+
+    output = waiting()
+    press(output, "Reject", "nothing written")
+    expect(output).to_contain_text("Decision: reject")
+
+    output = waiting()
+    text = output.locator("textarea")
+    proposal = text.input_value()
+    text.fill(proposal[:-3])
+    press(output, "Edit", "Not JSON")
+    amount = re.search(r"\d+\.\d\d?", proposal)
+    assert amount
+    text.fill(proposal.replace(amount.group(), "12.34"))
+    press(output, "Edit", "Decision: edit")
+    expect(output).to_contain_text("12.34")
