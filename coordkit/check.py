@@ -59,13 +59,16 @@ def checks(root: Path = ROOT) -> list[Check]:
     ]
 
 
-def report(results: Sequence[Check]) -> str:
+def report(results: Sequence[Check], brief: bool = False) -> str:
     """Write one line per check, below each missing thing its mend, and a closing line.
 
+    brief: leave out what is there.
     Returns the text, without a final line end.
     """
     lines = []
     for check in results:
+        if check.ok and brief:
+            continue
         lines.append(f"{_label(check):<10} {check.name}: {check.detail}")
         if not check.ok:
             lines.append(f"{'':<10} mend: {check.mend}")

@@ -173,3 +173,11 @@ def test_all_checks_together(installed, samples: Path) -> None:
         "Chromium",
     ]
     assert check.report(results).endswith("everything needed is here")
+
+
+def test_a_brief_report_tells_only_what_is_missing() -> None:
+    there = check.Check("Python", True, "3.11.7", "")
+    gone = check.Check("plotly", False, "not installed", "make setup")
+    assert check.report([there], brief=True) == "everything needed is here"
+    told = check.report([there, gone], brief=True)
+    assert "Python" not in told and "plotly" in told and "make setup" in told
