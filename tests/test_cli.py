@@ -351,7 +351,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_ctrl_c_keeps_finished_blocks_and_the_rerun_is_as_if_nothing_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["ladder", "billing", "--tasks", "150", "--rungs", "0-1", "--processes", "1"]
+    options = ["ladder", "billing", "--tasks", "450", "--rungs", "0-1", "--processes", "1"]
     runs, file = tmp_path / "runs", tmp_path / "again.json"
     process = subprocess.Popen(
         [*COMMAND, *options, "--runs", runs], env=ENVIRONMENT, text=True,
@@ -380,7 +380,7 @@ def test_ctrl_c_keeps_finished_blocks_and_the_rerun_is_as_if_nothing_happened(
     monkeypatch.setattr(experiment, "_run_block", noting)
     assert call(*options, "--runs", runs, "--json", file).exit_code == 0
     assert list(runs.iterdir()) == [kept]
-    assert len(measured) == 4 - len(finished)
+    assert len(measured) == 10 - len(finished)
     assert not finished & set(measured)
     undisturbed = tmp_path / "undisturbed.json"
     call(*options, "--runs", tmp_path / "fresh", "--json", undisturbed)
