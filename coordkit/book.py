@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import re
 import shutil
 import sys
@@ -21,6 +20,8 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
 CELL_SECONDS = 120  # a stalled kernel is given up, not waited for
 PICTURE_WIDTH = 760  # pixels; about the width of a notebook on GitHub
+# nbconvert's script that draws mermaid blocks, with code from the network; they stay readable text.
+_DIAGRAMS = re.compile(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL)
 _ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
 
 
@@ -133,17 +134,23 @@ def _page(path: Path, folder: Path) -> str:
     exporter.html_manager_semver_range = ""
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     head = '<script src="plotly.min.js"></script>\n<p><a href="index.html">All chapters</a></p>'
+    body = _DIAGRAMS.sub("", body)
     body = re.sub(r"(<body[^>]*>)", lambda m: m.group(1) + head, body, count=1)
     (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
     return title
 
 
 def _figure(figure: Any, number: str) -> str:
-    data = json.dumps(figure).replace("</", "<\\/")
-    return (
-        f'<div id="figure-{number}"></div>\n<script>{{const f = {data};'
-        f'Plotly.newPlot("figure-{number}", f.data, f.layout, {{responsive: true}});}}</script>'
-    )
+    from plotly.io import to_html
+
+    plain = {key: figure[key] for key in ("data", "layout")}
+    options = {"responsive": True}
+    return str(
+        to_html(
+            plain, options, include_plotlyjs=False, full_html=False,
+            div_id=f"figure-{number}", validate=False,
+        )
+    )  # fmt: skip
 
 
 _INDEX = """<!doctype html>

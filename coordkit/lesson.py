@@ -17,7 +17,6 @@ from coordkit.stack import Stack
 from coordkit.statistics import failure_interval, paired_difference
 
 CASES = ("billing", "support")
-VIEW = "application/vnd.jupyter.widget-view+json"
 COMPARISONS = {"ladder": "added on the ladder", "knockout": "knocked out of all six"}
 
 
@@ -32,8 +31,9 @@ class Progress:
     def __enter__(self) -> Progress:
         from IPython.display import display
 
-        # Without the bar's text form, which nbval would miss in the committed notebook.
-        display({VIEW: self.bar._repr_mimebundle_()[VIEW]}, raw=True)
+        bundle = self.bar._repr_mimebundle_()
+        del bundle["text/plain"]  # nbval would miss it in the committed notebook
+        display(bundle, raw=True)
         return self
 
     def __call__(self, done: int, total: int) -> None:
@@ -51,7 +51,7 @@ def measure(
 
     Args:
         case: billing or support.
-        stacks: what to measure, each once.
+        stacks: what to measure; one given twice is measured once.
         tasks: number of tasks; with 300 an interval is about ±5 points wide.
         seed: seed of the simulated model.
         simulation: further settings of it, such as ``reliability=0.9``.
@@ -60,12 +60,13 @@ def measure(
     call costs nothing.
     """
     settings = Settings(case, tasks=tasks, simulation=Simulation(seed=seed, **simulation))
-    with Progress(f"{case}: {len(stacks)} stacks, {tasks} tasks") as progress:
-        table, _ = run(settings, list(stacks), _runs_folder(), progress=progress)
+    with Progress(f"{case}: {len(set(stacks))} stacks, {tasks} tasks") as progress:
+        table, _ = run(settings, list(stacks), runs_folder(), progress=progress)
     return table
 
 
-def _runs_folder() -> Path:
+def runs_folder() -> Path:
+    """Where notebooks keep what they measure: COORDKIT_RUNS, or runs/ beside notebooks/."""
     if named := os.environ.get("COORDKIT_RUNS"):
         return Path(named)
     here = Path.cwd()
@@ -100,10 +101,9 @@ def before_after(
         without → with.
     """
     rows = []
+    pairs = comparisons(layer)
     for case in cases:
-        pairs = comparisons(layer)
-        stacks = list(dict.fromkeys(stack for pair in pairs.values() for stack in pair))
-        table = measure(case, stacks, tasks, seed)
+        table = measure(case, [s for pair in pairs.values() for s in pair], tasks, seed)
         rows += [{"case": case, **_row(table, name, *pair)} for name, pair in pairs.items()]
     return pd.DataFrame(rows).set_index(["case", "comparison"])
 

@@ -14,8 +14,10 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from coordkit.ladder import Entry, Summary, added, finding, percent, rung_of
 from coordkit.layers import LAYERS
@@ -58,7 +60,26 @@ TEMPLATE = go.layout.Template(
 )
 
 
-def _figure(title: str, traces: Sequence[Any], **layout: Any) -> go.Figure:
+def whiskers(middle: ArrayLike, low: ArrayLike, high: ArrayLike, **look: Any) -> dict[str, Any]:
+    """Error bars from ends.
+
+    Args:
+        middle, low, high: a value and the ends of its interval per point, in the axis' unit.
+        look: further properties, such as ``color``.
+    """
+    centre = np.asarray(middle, dtype=float)
+    up, down = np.asarray(high, dtype=float) - centre, centre - np.asarray(low, dtype=float)
+    return {"array": up.tolist(), "arrayminus": down.tolist(), "symmetric": False, **look}
+
+
+def titled_figure(title: str, traces: Sequence[Any], **layout: Any) -> go.Figure:
+    """A figure in the kit's look, with room for its title and legend.
+
+    Args:
+        title: the finding; broken into lines where it is long.
+        traces: what it shows.
+        layout: further properties of the layout.
+    """
     lines = wrap(title, LINE)
     figure = go.Figure(traces)
     # room for the title, and for the legend where there is one
@@ -120,7 +141,7 @@ def ladder_figure(summary: Summary) -> go.Figure:
         },
         hovertemplate="%{y:.1f} % escalated<extra></extra>",
     )
-    figure = _figure(
+    figure = titled_figure(
         finding(summary),
         [
             _share(x, entries, "silent", "silent: wrong and shipped", VERMILION),
@@ -136,14 +157,10 @@ def ladder_figure(summary: Summary) -> go.Figure:
 
 
 def _intervals(x: list[str], entries: Sequence[Entry]) -> go.Scatter:
-    rate = [100 * e["failure_rate"] for e in entries]
-    error = {
-        "array": [100 * e["ci_high"] - r for r, e in zip(rate, entries, strict=True)],
-        "arrayminus": [r - 100 * e["ci_low"] for r, e in zip(rate, entries, strict=True)],
-        "symmetric": False,
-        "color": GREY,
-        "thickness": 2,
-    }
+    rate, low, high = (
+        [100 * e[key] for e in entries] for key in ("failure_rate", "ci_low", "ci_high")
+    )
+    error = whiskers(rate, low, high, color=GREY, thickness=2)
     marker = {"size": 1, "color": GREY}
     return go.Scatter(
         x=x,
@@ -206,7 +223,7 @@ def effect_figure(summary: Summary) -> go.Figure:
     if any(knockout):
         name = "knocked out of all six"
         traces.append(_effects(labels, knockout, 0.13, name, ORANGE, "diamond"))
-    figure = _figure(_effect_title(summary["case"], entries, labels), traces)
+    figure = titled_figure(_effect_title(summary["case"], entries, labels), traces)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     figure.update_xaxes(title_text="failures removed by the layer, percentage points of trials")
     ticks = list(range(len(labels)))
@@ -224,16 +241,13 @@ def _effects(
     symbol: str,
 ) -> go.Scatter:
     """One mark with its interval per layer; (effect, low, high) as fractions, None leaves a gap."""
-    known = [(i, *effect) for i, effect in enumerate(effects) if effect]
+    known = [i for i, effect in enumerate(effects) if effect]
+    middle, low, high = 100 * np.array([effects[i] for i in known], dtype=float).T
     return go.Scatter(
-        x=[100 * effect for _, effect, _, _ in known],
-        y=[i + offset for i, _, _, _ in known],
-        error_x={
-            "array": [100 * (high - effect) for _, effect, _, high in known],
-            "arrayminus": [100 * (effect - low) for _, effect, low, _ in known],
-            "symmetric": False,
-        },
-        customdata=[labels[i] for i, _, _, _ in known],
+        x=middle.tolist(),
+        y=[i + offset for i in known],
+        error_x=whiskers(middle, low, high),
+        customdata=[labels[i] for i in known],
         mode="markers",
         name=name,
         marker={"color": colour, "symbol": symbol, "size": 10},
@@ -301,7 +315,7 @@ def causes_figure(table: pd.DataFrame) -> go.Figure:
         ygap=2,
         hovertemplate="%{y}: %{z} failed trials at rung %{x}<extra></extra>",
     )
-    figure = _figure(_causes_title(parts, counts), [cells], height=140 + 26 * len(top))
+    figure = titled_figure(_causes_title(parts, counts), [cells], height=140 + 26 * len(top))
     figure.update_xaxes(title_text="rung; cells: failed trials", title_standoff=14, showgrid=False)
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
@@ -343,7 +357,7 @@ def fates_figure(table: pd.DataFrame) -> go.Figure:
         )
         for fate, colour in FATES.items()
     ]
-    figure = _figure(_fates_title(books), bars, barmode="stack")
+    figure = titled_figure(_fates_title(books), bars, barmode="stack")
     figure.update_xaxes(title_text="rung")
     return figure.update_yaxes(title_text="injected faults")
 
@@ -364,12 +378,10 @@ def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
         layer: its name, for the title.
     """
     cases = list(dict.fromkeys(frame.index.get_level_values("case")))
-    colours = {
-        "added on the ladder": (BLUE, "circle"),
-        "knocked out of all six": (ORANGE, "diamond"),
-    }
+    looks = ((BLUE, "circle"), (ORANGE, "diamond"))
     traces = []
-    for place, (name, (colour, symbol)) in enumerate(colours.items()):
+    names = list(dict.fromkeys(frame.index.get_level_values("comparison")))
+    for place, (name, (colour, symbol)) in enumerate(zip(names, looks, strict=True)):
         rows = frame.xs(name, level="comparison").loc[cases]
         effects = [
             (-change / 100, -high / 100, -low / 100)
@@ -378,9 +390,11 @@ def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
         traces.append(_effects(cases, effects, 0.26 * place - 0.13, name, colour, symbol))
     told = ", ".join(
         f"{case}: {row['without']:.1f} → {row['with']:.1f} %"
-        for case, row in frame.xs("added on the ladder", level="comparison").iterrows()
+        for case, row in frame.xs(names[0], level="comparison").iterrows()
     )
-    figure = _figure(f"Failure rate without → with {layer} (ladder): {told}", traces, height=300)
+    figure = titled_figure(
+        f"Failure rate without → with {layer} (ladder): {told}", traces, height=300
+    )
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     figure.update_xaxes(title_text="failures removed by the layer, percentage points of tasks")
     ticks = list(range(len(cases)))
@@ -412,13 +426,7 @@ def blind_spots_figure(fates: pd.DataFrame) -> go.Figure:
         )
     ]
     caught = 100 * fates["caught"]
-    error = {
-        "array": 100 * fates["high"] - caught,
-        "arrayminus": caught - 100 * fates["low"],
-        "symmetric": False,
-        "color": GREY,
-        "thickness": 2,
-    }
+    error = whiskers(caught, 100 * fates["low"], 100 * fates["high"], color=GREY, thickness=2)
     marker = {"size": 5, "color": GREY}
     traces.append(
         go.Scatter(
@@ -436,7 +444,7 @@ def blind_spots_figure(fates: pd.DataFrame) -> go.Figure:
         f"Checks catch {caught.iloc[0]:.0f} % of {best} and {caught.iloc[-1]:.0f} % of {worst}; "
         f"{fates['shipped'].sum()} of {fates['slips'].sum()} slips passed into a wrong outcome"
     )
-    figure = _figure(title, traces, barmode="stack", height=200 + 34 * len(labels))
+    figure = titled_figure(title, traces, barmode="stack", height=200 + 34 * len(labels))
     figure.update_xaxes(title_text="share of slips, %", range=[0, 101])
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
@@ -454,11 +462,7 @@ def retries_figure(measured: pd.DataFrame, exact: pd.DataFrame) -> go.Figure:
     for (rho, line), (colour, symbol, dash) in zip(exact.groupby("rho"), styles, strict=False):
         marks = measured[measured["rho"] == rho]
         y = 100 * marks["success"]
-        error = {
-            "array": 100 * marks["high"] - y,
-            "arrayminus": y - 100 * marks["low"],
-            "symmetric": False,
-        }
+        error = whiskers(y, 100 * marks["low"], 100 * marks["high"])
         name = f"rho = {rho:g}"
         traces.append(
             go.Scatter(
@@ -481,7 +485,7 @@ def retries_figure(measured: pd.DataFrame, exact: pd.DataFrame) -> go.Figure:
         )
         gains.append(f"{100 * line['success'].iloc[-1]:.0f} % at rho = {rho:g}")
     last = exact["retries"].max()
-    figure = _figure(
+    figure = titled_figure(
         f"{last} retries of a checked step bring success to " + ", ".join(gains), traces
     )
     figure.update_layout(margin_t=130)
@@ -499,11 +503,7 @@ def risk_coverage_figure(curves: dict[str, pd.DataFrame]) -> go.Figure:
     styles = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"))
     for (name, curve), (colour, symbol, dash) in zip(curves.items(), styles, strict=False):
         y = 100 * curve["risk"]
-        error = {
-            "array": 100 * curve["high"] - y,
-            "arrayminus": y - 100 * curve["low"],
-            "symmetric": False,
-        }
+        error = whiskers(y, 100 * curve["low"], 100 * curve["high"])
         traces.append(
             go.Scatter(
                 x=100 * curve["coverage"],
@@ -519,7 +519,9 @@ def risk_coverage_figure(curves: dict[str, pd.DataFrame]) -> go.Figure:
         )
         half = curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
         told.append(f"{name} {y.iloc[-1]:.1f} → {100 * half['risk']:.1f} %")
-    figure = _figure("Failure rate, all → the more confident half: " + ", ".join(told), traces)
+    figure = titled_figure(
+        "Failure rate, all → the more confident half: " + ", ".join(told), traces
+    )
     figure.update_xaxes(title_text="tasks let through, the most confident first, %")
     return figure.update_yaxes(title_text="failures among them, %", rangemode="tozero")
 
@@ -537,11 +539,7 @@ def fatigue_figure(reviews: pd.DataFrame) -> go.Figure:
         reviews.groupby("fatigue"), styles, strict=False
     ):
         y = 100 * part["accuracy"]
-        error = {
-            "array": 100 * part["high"] - y,
-            "arrayminus": y - 100 * part["low"],
-            "symmetric": False,
-        }
+        error = whiskers(y, 100 * part["low"], 100 * part["high"])
         traces.append(
             go.Scatter(
                 x=100 * part["shift"],
@@ -554,7 +552,7 @@ def fatigue_figure(reviews: pd.DataFrame) -> go.Figure:
             )
         )
         told.append(f"{y.iloc[-1]:.0f} % (fatigue {fatigue:g})")
-    figure = _figure("Reviews right in the last part of a shift: " + ", ".join(told), traces)
+    figure = titled_figure("Reviews right in the last part of a shift: " + ", ".join(told), traces)
     figure.update_xaxes(title_text="time into the shift, %")
     return figure.update_yaxes(title_text="reviews right, %")
 
@@ -570,58 +568,47 @@ def waterfall_figure(summary: Summary) -> go.Figure:
             those of the rate at both ends, and of the paired change in between.
     """
     entries = summary["rungs"]
-    first, last = entries[0], entries[-1]
-    steps = [added(e, before) for before, e in pairwise(entries)]
+    rates = [100 * e["failure_rate"] for e in entries]
     changes = [100 * e["delta"] for e in entries[1:]]
-    ends = [100 * e["failure_rate"] for e in entries]
-    x = ["bare<br>model" if first["rung"] == 0 else "start", *steps, "what<br>is left"]
-    y = [ends[0], *changes, ends[-1]]
-    after = [ends[0], *ends[1:], ends[-1]]
-    high = [_above(first), *(100 * (e["delta_ci_high"] - e["delta"]) for e in entries[1:])]
-    low = [_below(first), *(100 * (e["delta"] - e["delta_ci_low"]) for e in entries[1:])]
-    colours = [GREY, *(GREEN if change <= 0 else VERMILION for change in changes), GREY]
+    added_layers = [added(e, before) for before, e in pairwise(entries)]
+    x = ["bare<br>model" if entries[0]["rung"] == 0 else "start", *added_layers, "what<br>is left"]
+    ends, base = [*rates, rates[-1]], [0, *rates[:-1], 0]
+    low, high = _ends_of_steps(entries, "low"), _ends_of_steps(entries, "high")
     bars = go.Bar(
         x=x,
-        y=y,
-        base=[0, *ends[:-1], 0],
-        marker_color=colours,
+        y=[rates[0], *changes, rates[-1]],
+        base=base,
+        marker_color=[GREY, *(GREEN if c <= 0 else VERMILION for c in changes), GREY],
         hovertemplate="%{x}: %{y:+.1f} points<extra></extra>",
     )
-    whiskers = go.Scatter(
+    intervals = go.Scatter(
         x=x,
-        y=after,
-        error_y={
-            "array": [*high, _above(last)],
-            "arrayminus": [*low, _below(last)],
-            "symmetric": False,
-            "color": GREY,
-        },
+        y=ends,
+        error_y=whiskers(ends, low, high, color=GREY),
         mode="markers",
         marker={"size": 1, "color": GREY},
         hoverinfo="skip",
     )
-    tops = [max(a, b) for a, b in zip(after, [0, *ends[:-1], 0], strict=True)]
-    reach = [a + h for a, h in zip(after, [*high, _above(last)], strict=True)]
-    text = [f"{v:.1f}" if i in (0, len(y) - 1) else f"{v:+.1f}" for i, v in enumerate(y)]
+    text = [f"{rates[0]:.1f}", *(f"{c:+.1f}" for c in changes), f"{rates[-1]:.1f}"]
     figures = go.Scatter(
         x=x,
-        y=[max(pair) for pair in zip(tops, reach, strict=True)],
+        y=[max(three) for three in zip(ends, base, high, strict=True)],
         text=[t.replace("-", "−") for t in text],
         mode="text",
         textposition="top center",
         hoverinfo="skip",
     )
-    figure = _figure(finding(summary), [bars, whiskers, figures], showlegend=False)
+    figure = titled_figure(finding(summary), [bars, intervals, figures], showlegend=False)
     figure.update_xaxes(title_text="layer added, with the 95 % interval of the change")
     return figure.update_yaxes(title_text="failure rate, % of trials", rangemode="tozero")
 
 
-def _above(entry: Entry) -> float:
-    return float(100 * (entry["ci_high"] - entry["failure_rate"]))
-
-
-def _below(entry: Entry) -> float:
-    return float(100 * (entry["failure_rate"] - entry["ci_low"]))
+def _ends_of_steps(entries: Sequence[Entry], end: str) -> list[float]:
+    """One end of each bar's interval, percent: of the rate outside, of the change within."""
+    changed = [
+        100 * (before["failure_rate"] + e[f"delta_ci_{end}"]) for before, e in pairwise(entries)
+    ]
+    return [100 * entries[0][f"ci_{end}"], *changed, 100 * entries[-1][f"ci_{end}"]]
 
 
 def shares_figure(shares: dict[str, pd.DataFrame]) -> go.Figure:
@@ -640,7 +627,7 @@ def shares_figure(shares: dict[str, pd.DataFrame]) -> go.Figure:
         best = frame["share"].argmax()
         told.append(f"{case}: {layers[best]} {100 * frame['share'].max():.1f} points")
     title = "Largest Shapley share of the failures removed: " + ", ".join(told)
-    figure = _figure(title, traces, height=400)
+    figure = titled_figure(title, traces, height=400)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     figure.update_xaxes(title_text="failures removed, percentage points of tasks, 95 % interval")
     ticks = list(range(len(layers)))
@@ -668,13 +655,10 @@ def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.
         go.Scatter(
             x=part["usd"],
             y=100 * part["failure"],
-            error_y={
-                "array": 100 * (part["high"] - part["failure"]),
-                "arrayminus": 100 * (part["failure"] - part["low"]),
-                "symmetric": False,
-                "thickness": 1 if name != "frontier" else 2,
-                "visible": name == "frontier",
-            },
+            error_y=whiskers(
+                *(100 * part[end] for end in ("failure", "low", "high")),
+                visible=name == "frontier",
+            ),
             customdata=part["stack"],
             mode=mode,
             name=f"{name} ({len(part)})",
@@ -690,7 +674,7 @@ def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.
         f"{100 * a['failure']:.1f} % for ${a['usd']:.4f} to {100 * b['failure']:.1f} % for "
         f"${b['usd']:.4f} a task"
     )
-    figure = _figure(title, traces)
+    figure = titled_figure(title, traces)
     figure.update_xaxes(title_text="cost per task, USD (logarithmic)", type="log")
     return figure.update_yaxes(title_text="failure rate, % of tasks", rangemode="tozero")
 
@@ -736,7 +720,7 @@ def sankey_figure(flows: pd.DataFrame, name: str) -> go.Figure:
     total = int(flows["faults"].sum())
     shipped = int(flows.loc[flows["fate"] == "shipped", "faults"].sum())
     title = f"{name}: {shipped} of {total} injected faults shipped in a failed trial"
-    return _figure(title, [diagram])
+    return titled_figure(title, [diagram])
 
 
 def _faint(colour: str) -> str:
@@ -761,11 +745,7 @@ def formula_figure(
         go.Scatter(
             x=list(frame.index),
             y=100 * frame["rate"],
-            error_y={
-                "array": 100 * (frame["high"] - frame["rate"]),
-                "arrayminus": 100 * (frame["rate"] - frame["low"]),
-                "symmetric": False,
-            },
+            error_y=whiskers(*(100 * frame[end] for end in ("rate", "low", "high"))),
             mode="markers",
             name=name,
             marker={"color": colour, "symbol": symbol, "size": 9},
@@ -784,6 +764,6 @@ def formula_figure(
         )
         for (name, series), (colour, dash) in zip(formulas.items(), lines, strict=False)
     ]
-    figure = _figure(title, traces)
+    figure = titled_figure(title, traces)
     figure.update_xaxes(title_text=x_title)
     return figure.update_yaxes(title_text="failure rate, %", rangemode="tozero")

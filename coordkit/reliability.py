@@ -20,21 +20,23 @@ _TABLE_SIZE = 2**13  # equally likely difficulties: shares are off by less than 
 _BLOCK = 2**16  # runs drawn together, so that the arrays stay in the processor's cache
 
 
-def _check_fractions(**values: float) -> None:
+def check_fractions(**values: float) -> None:
+    """Raise a ValueError that names the first of `values` outside 0 to 1."""
     for name, value in values.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {value}")
 
 
-def _check_count(name: str, value: int, least: int) -> None:
+def check_count(name: str, value: int, least: int) -> None:
+    """Raise a ValueError unless `value` is a whole number of at least `least`."""
     if not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value}")
 
 
 def chain(p: float, steps: int) -> float:
     """Probability that `steps` independent steps of reliability `p` all succeed: p ** steps."""
-    _check_fractions(p=p)
-    _check_count("steps", steps, 0)
+    check_fractions(p=p)
+    check_count("steps", steps, 0)
     return float(p**steps)
 
 
@@ -45,8 +47,8 @@ def pass_hat_k(p: float, rho: float, k: int) -> float:
     E[q^k] is the product over i < k of (a + i) / (a + b + i) (Skellam 1948), here multiplied
     through by rho so that rho = 0 (p ** k) and rho = 1 (p) need no special case.
     """
-    _check_fractions(p=p, rho=rho)
-    _check_count("k", k, 0)
+    check_fractions(p=p, rho=rho)
+    check_count("k", k, 0)
     i = np.arange(1, k)
     factors = (p * (1 - rho) + i * rho) / (1 - rho + i * rho)
     return float(p * np.prod(factors)) if k else 1.0
@@ -59,8 +61,8 @@ def whole_task_correlation(p: float, rho: float, steps: int) -> float:
     P rho n (1-p) / p / (1-P). Computed as a ratio of two geometric sums, which is the same number,
     does not cancel near p = 1 and shows that it never exceeds rho.
     """
-    _check_fractions(p=p, rho=rho)
-    _check_count("steps", steps, 1)
+    check_fractions(p=p, rho=rho)
+    check_count("steps", steps, 1)
     i = np.arange(steps)
     again = p + rho * (1 - p)  # probability that a step succeeds, given that it did before
     return float(rho * np.sum(again**i * p ** (steps - 1 - i)) / np.sum(float(p) ** i))
@@ -94,11 +96,11 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         values = vars(self).copy()
-        _check_count("steps", values.pop("steps"), 1)
-        _check_count("retries", values.pop("retries"), 0)
+        check_count("steps", values.pop("steps"), 1)
+        check_count("retries", values.pop("retries"), 0)
         if not 0 <= (reasks := values.pop("reasks")) < inf:
             raise ValueError(f"reasks must be a finite number of at least 0, got {reasks}")
-        _check_fractions(**values)
+        check_fractions(**values)
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Outcome:
     calls: float
 
 
-def _beta_quadrature(p: float, rho: float, nodes: int) -> tuple[np.ndarray, np.ndarray]:
+def beta_quadrature(p: float, rho: float, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Gauss-Jacobi nodes and weights for the Beta of q (Golub & Welsch 1969).
 
     Exact for polynomials up to degree 2 nodes - 1. The recurrence coefficients of the Jacobi
@@ -148,7 +150,7 @@ def end_to_end(pipeline: Pipeline) -> Outcome:
     steps, share, accuracy = pipeline.steps, pipeline.escalated, pipeline.reviewer_accuracy
     whole, part = divmod(pipeline.reasks, 1)
     degree = (int(whole) + 2) * (pipeline.retries + 1)
-    q, weight = _beta_quadrature(pipeline.reliability, pipeline.correlation, degree // 2 + 1)
+    q, weight = beta_quadrature(pipeline.reliability, pipeline.correlation, degree // 2 + 1)
     s = q ** (1 + whole) * (1 - part * (1 - q))
     rejected = s * pipeline.false_alarm + (1 - s) * pipeline.catch
     attempts = np.sum([rejected**i for i in range(pipeline.retries + 1)], axis=0)
@@ -171,7 +173,7 @@ def difficulty_quantile(u: ArrayLike, p: float, rho: float) -> NDArray[np.float6
     Feed it uniform numbers to draw difficulties. `u`, `p` and `rho` lie in [0, 1]. Below
     rho = 1e-8, q is taken as the constant p, for the inverse CDF fails on so narrow a peak.
     """
-    _check_fractions(p=p, rho=rho)
+    check_fractions(p=p, rho=rho)
     share = np.asarray(u, dtype=float)
     if rho < 1e-8 or p in (0, 1):
         return np.full(share.shape, float(p))
@@ -227,7 +229,7 @@ def simulate(pipeline: Pipeline, runs: int, seed: int) -> Outcome:
 
     The independent check on `end_to_end`; sampling error of a share x is sqrt(x (1 - x) / runs).
     """
-    _check_count("runs", runs, 1)
+    check_count("runs", runs, 1)
     rng = np.random.Generator(np.random.SFC64(seed))  # NumPy's fastest
     sizes = [_BLOCK] * (runs // _BLOCK) + [runs % _BLOCK]
     counts = np.array([_run_block(pipeline, size, rng) for size in sizes])
@@ -252,7 +254,7 @@ def fit_pass_curve(pass_rates: Sequence[float]) -> tuple[float, float]:
         raise ValueError("a pass curve needs at least pass^1 and pass^2")
     from scipy.optimize import minimize_scalar  # slow to import, and seldom wanted
 
-    _check_fractions(**{f"pass^{k}": rate for k, rate in enumerate(pass_rates, 1)})
+    check_fractions(**{f"pass^{k}": rate for k, rate in enumerate(pass_rates, 1)})
     mean = float(pass_rates[0])
 
     def squared_error(rho: float) -> float:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from coordkit.experiment import Settings, run
-from coordkit.lesson import Progress
-from coordkit.plots import BLUE, VERMILION, _figure
+from coordkit.lesson import Progress, runs_folder
+from coordkit.plots import BLUE, VERMILION, titled_figure, whiskers
 from coordkit.stack import Stack
 from coordkit.statistics import wilson
 from coordkit.widgets import Dial, Explorer, Shown
@@ -24,7 +23,6 @@ def measure_sizes(
     dumps: Sequence[int],
     retrieved: Sequence[int],
     tasks: int = 60,
-    runs: Path = Path("../runs"),
 ) -> pd.DataFrame:
     """Run one prompt per task (layers 2 to 6 off) with more and more context in it.
 
@@ -33,7 +31,6 @@ def measure_sizes(
         dumps: characters of the naive dump, each at least 0.
         retrieved: numbers of retrieved records and documents, each at least 0.
         tasks: tasks per setting.
-        runs: folder that keeps finished runs.
 
     Returns:
         One row per setting. ``approach``: dump or retrieval; ``size``: characters or texts;
@@ -47,7 +44,7 @@ def measure_sizes(
         for done, (approach, size, stack) in enumerate(todo):
             progress(done, len(todo))
             settings = Settings(case, tasks=tasks, stack=stack)
-            table, _ = run(settings, [stack], runs)
+            table, _ = run(settings, [stack], runs_folder())
             rows.append({"approach": approach, "size": size, **_rates(table)})
     return pd.DataFrame(rows)
 
@@ -123,16 +120,11 @@ def sizes_figure(sizes: pd.DataFrame, case: str) -> go.Figure:
     traces, marks = [], []
     for (approach, name), colour in zip(APPROACHES.items(), (VERMILION, BLUE), strict=True):
         rows = sizes[sizes["approach"] == approach].sort_values("tokens")
-        error = {
-            "array": rows["high"] - rows["failure"],
-            "arrayminus": rows["failure"] - rows["low"],
-            "symmetric": False,
-        }
         traces.append(
             go.Scatter(
                 x=rows["tokens"],
                 y=rows["failure"],
-                error_y=error,
+                error_y=whiskers(rows["failure"], rows["low"], rows["high"]),
                 customdata=rows["size"],
                 mode="lines+markers",
                 name=name,
@@ -142,7 +134,7 @@ def sizes_figure(sizes: pd.DataFrame, case: str) -> go.Figure:
         )
         ring = {"symbol": "circle-open", "size": 18, "color": colour, "line": {"width": 3}}
         marks.append(go.Scatter(mode="markers", marker=ring, hoverinfo="skip", showlegend=False))
-    figure = _figure(_title(sizes, case), [*traces, *marks])
+    figure = titled_figure(_title(sizes, case), [*traces, *marks])
     figure.update_xaxes(title_text="tokens sent per task (logarithmic)", type="log")
     return figure.update_yaxes(title_text="failed tasks, %", rangemode="tozero")
 

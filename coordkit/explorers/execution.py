@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from coordkit.faults import Simulation
-from coordkit.plots import BLUE, GREEN, GREY, VERMILION, _figure
+from coordkit.plots import BLUE, GREEN, GREY, VERMILION, titled_figure
 from coordkit.reliability import Pipeline, end_to_end
 from coordkit.widgets import Dial, Explorer, Shown
 
@@ -112,7 +112,7 @@ def execution_explorer() -> Explorer:
             mode="markers", showlegend=False, hoverinfo="skip", marker={"color": GREY, "size": 10}
         ),
     ]
-    figure = _figure("One prompt against specialists", lines)
+    figure = titled_figure("One prompt against specialists", lines)
     figure.update_xaxes(title_text="answers that a task takes", range=[0.7, MOST + 0.3], dtick=1)
     figure.update_yaxes(title_text="success of the whole task, %", range=[0, 101])
     defaults = Simulation()

@@ -21,7 +21,7 @@ from coordkit.experiment import Bench, failure_of
 from coordkit.faults import Simulation
 from coordkit.layers.human import SimulatedReviewer
 from coordkit.layers.planning import SKILLS
-from coordkit.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, _figure
+from coordkit.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, titled_figure, whiskers
 from coordkit.reliability import Outcome, Pipeline, chain, end_to_end
 from coordkit.stack import Stack, Workplace
 from coordkit.statistics import wilson
@@ -227,12 +227,7 @@ def report(pipeline: Pipeline, right: list[int], tasks: int) -> str:
 def measured_trace(points: list[tuple[int, float, float, float]]) -> dict[str, Any]:
     """The points' trace from (steps, share, low, high), percent; made anew, as Plotly likes it."""
     steps, share, low, high = [list(x) for x in zip(*points, strict=True)] or [[], [], [], []]
-    error = {
-        "array": [h - s for h, s in zip(high, share, strict=True)],
-        "arrayminus": [s - x for x, s in zip(low, share, strict=True)],
-        "symmetric": False,
-    }
-    return {"x": steps, "y": share, "error_y": error}
+    return {"x": steps, "y": share, "error_y": whiskers(share, low, high)}
 
 
 def gap_figure() -> go.Figure:
@@ -249,7 +244,7 @@ def gap_figure() -> go.Figure:
             error_y={"color": VERMILION, "thickness": 2},
         ),
     ]  # fmt: skip
-    figure = _figure("End-to-end success falls with every step", traces, height=380)
+    figure = titled_figure("End-to-end success falls with every step", traces, height=380)
     figure.add_hrect(60, 75, fillcolor=ORANGE, opacity=0.15, line_width=0, layer="below")
     figure.add_annotation(
         x=0.7, y=60, text="60 to 75 %: where measured systems are said to land",
@@ -257,15 +252,6 @@ def gap_figure() -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title_text="steps in a row", range=[0.6, MOST_STEPS + 0.4], dtick=1)
     return figure.update_yaxes(title_text="tasks that end right, %", range=[0, 103])
-
-
-def gap_explorer(tasks: int = 300) -> GapExplorer:
-    """Notebook 00's sliders and button.
-
-    Args:
-        tasks: graph runs per press of the button.
-    """
-    return GapExplorer(tasks)
 
 
 def pass_curve_figure(
@@ -292,7 +278,7 @@ def pass_curve_figure(
         mode="markers",
         marker={"color": GREY, "size": 6, "opacity": 0.5},
     )
-    error = {"array": high - means[0], "arrayminus": means[0] - low, "symmetric": False}
+    error = whiskers(means[0], low, high)
     lines = [
         go.Scatter(
             x=ks, y=means[0], name="published, mean and 95 % interval", error_y=error,
@@ -305,7 +291,7 @@ def pass_curve_figure(
         f"Independence is off by {off[0]:+.1f} points at pass^{last}, "
         f"the correlated model by {off[1]:+.1f} (mean of {count} submissions)"
     )
-    figure = _figure(title, [scatter, *lines])
+    figure = titled_figure(title, [scatter, *lines])
     figure.update_xaxes(title_text="k: trials of a task that must all succeed", dtick=1)
     return figure.update_yaxes(title_text="pass^k, % of tasks", range=[0, 100])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from coordkit.plots import BLUE, GREEN, GREY, VERMILION, _figure
+from coordkit.plots import BLUE, GREEN, GREY, VERMILION, titled_figure
 from coordkit.statistics import wilson
 from coordkit.widgets import Dial, Explorer, Shown
 
@@ -133,7 +133,7 @@ def human_explorer(trials: pd.DataFrame) -> Explorer:
     for name, colour, symbol in (("chosen", BLUE, "circle"), ("cheapest", GREEN, "diamond")):
         marker = {"symbol": symbol, "size": 13, "color": colour}
         traces.append(go.Scatter(name=name, mode="markers", marker=marker))
-    figure = _figure("Cost of asking", traces)
+    figure = titled_figure("Cost of asking", traces)
     figure.update_xaxes(title_text="tasks shown to a person, %", range=[0, 102])
     figure.update_yaxes(title_text="USD per task", rangemode="tozero")
     dials = [

@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from coordkit.plots import BLUE, GREY, ORANGE, VERMILION, _figure
-from coordkit.reliability import _beta_quadrature, _check_count, _check_fractions
+from coordkit.plots import BLUE, GREY, ORANGE, VERMILION, titled_figure
+from coordkit.reliability import beta_quadrature, check_count, check_fractions
 from coordkit.widgets import Dial, Explorer, Shown
 
 FATES = {
@@ -52,8 +52,8 @@ def hop_matrix(steps: int, right: float) -> NDArray[np.float64]:
         steps: length of the workflow, at least 1.
         right: probability 0 to 1 that one choice is right.
     """
-    _check_count("steps", steps, 1)
-    _check_fractions(right=right)
+    check_count("steps", steps, 1)
+    check_fractions(right=right)
     size = steps + 1
     matrix = np.zeros((2 * size + 2, 2 * size + 2))
     matrix[-2, -2] = matrix[-1, -1] = 1
@@ -74,7 +74,7 @@ def hop_matrix(steps: int, right: float) -> NDArray[np.float64]:
 
 def _shares(steps: int, longest: int, right: float, rho: float) -> NDArray[np.float64]:
     """Shares said done in order, said done broken, and still going, after 0 to `longest` hops."""
-    q, weights = _beta_quadrature(right, rho, longest // 2 + 1)
+    q, weights = beta_quadrature(right, rho, longest // 2 + 1)
     q = q[:, None]
     sure, never = hop_matrix(steps, 1.0), hop_matrix(steps, 0.0)  # hop_matrix is linear in q
     at = np.zeros((len(q), len(sure)))
@@ -104,8 +104,8 @@ def route(steps: int, budget: int, right: float, rho: float = 0.0) -> Routing:
     Raises:
         ValueError: outside these ranges.
     """
-    _check_count("budget", budget, 0)
-    _check_fractions(right=right, rho=rho)
+    check_count("budget", budget, 0)
+    check_fractions(right=right, rho=rho)
     shares = _shares(steps, budget, right, rho)
     in_order, broken, stopped = map(float, shares[-1])
     return Routing(in_order, broken, stopped, hops=float(shares[:-1, 2].sum()))
@@ -122,7 +122,7 @@ def ceiling(steps: int, right: float, rho: float = 0.0) -> float:
     Args:
         steps, right, rho: as for `route`; `right` above 0.
     """
-    q, weights = _beta_quadrature(right, rho, 40)
+    q, weights = beta_quadrature(right, rho, 40)
     done = np.arange(steps)[:, None]
     return float(weights @ np.prod(q / (1 - done * (1 - q) / steps), axis=0))
 
@@ -164,7 +164,9 @@ def planning_explorer() -> Explorer:
         for name, colour in FATES.values()
     ]  # fmt: skip
     line = {"color": GREY, "width": 3, "dash": "dot"}
-    figure = _figure("A router", [*traces, go.Scatter(mode="lines", name="budget", line=line)])
+    figure = titled_figure(
+        "A router", [*traces, go.Scatter(mode="lines", name="budget", line=line)]
+    )
     figure.update_xaxes(title_text="hop budget: router's decisions allowed per task")
     figure.update_yaxes(title_text="share of tasks, %", range=[0, 100])
     figure.update_layout(hovermode="x unified", margin_t=120)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from coordkit.plots import BLUE, GREY, VERMILION, _figure
+from coordkit.plots import BLUE, GREY, VERMILION, titled_figure
 from coordkit.reliability import Pipeline, end_to_end
 from coordkit.widgets import Dial, Explorer, Shown
 
@@ -88,7 +88,7 @@ def state_explorer() -> Explorer:
             mode="markers", showlegend=False, hoverinfo="skip", marker={"color": GREY, "size": 10}
         ),
     ]
-    figure = _figure("With and without shared state", lines)
+    figure = titled_figure("With and without shared state", lines)
     figure.update_xaxes(title_text="re-asks per step, on average", range=[-0.05, MOST + 0.05])
     figure.update_yaxes(title_text="success of the whole task, %", range=[0, 101])
     dials = [

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from coordkit.faults import TRANSPORT
-from coordkit.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, _figure
+from coordkit.plots import BLUE, GREEN, GREY, ORANGE, VERMILION, titled_figure
 from coordkit.reliability import Pipeline, end_to_end
 from coordkit.statistics import wilson
 from coordkit.widgets import Dial, Explorer, Shown
@@ -89,7 +89,7 @@ def verification_explorer() -> Explorer:
     ]
     ring = {"symbol": "circle-open", "size": 18, "color": BLUE, "line": {"width": 3}}
     traces.append(go.Scatter(name="chosen", mode="markers", marker=ring, hoverinfo="skip"))
-    figure = _figure("Checked steps", traces)
+    figure = titled_figure("Checked steps", traces)
     figure.update_xaxes(title_text="retries allowed per step", dtick=1)
     figure.update_yaxes(title_text="share of tasks, %", range=[0, 104], color=GREY)
     dials = [

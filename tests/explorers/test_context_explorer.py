@@ -53,8 +53,8 @@ def test_a_slider_moves_the_mark() -> None:
     assert tuple(explorer.figure.data[3].x) == (400,)
 
 
-def test_sizes_are_measured_and_more_context_costs_more_tokens(tmp_path) -> None:
-    sizes = measure_sizes("billing", (0, 4000), (3,), tasks=4, runs=tmp_path)
+def test_sizes_are_measured_and_more_context_costs_more_tokens() -> None:
+    sizes = measure_sizes("billing", (0, 4000), (3,), tasks=4)
     assert list(sizes["approach"]) == ["dump", "dump", "retrieval"]
     assert sizes["tokens"][1] > sizes["tokens"][0] > 0
     assert (sizes["low"] <= sizes["failure"]).all() and (sizes["failure"] <= sizes["high"]).all()

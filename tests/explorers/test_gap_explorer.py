@@ -7,7 +7,7 @@ import pytest
 
 from coordkit.explorers.gap import (
     DIALS,
-    gap_explorer,
+    GapExplorer,
     gap_response,
     measure_relay,
     measured_trace,
@@ -59,7 +59,7 @@ def test_real_graphs_do_what_the_sliders_say(pipeline: Pipeline) -> None:
 
 
 def test_measuring_drops_a_point_that_stays_with_its_setting() -> None:
-    explorer = gap_explorer(tasks=20)
+    explorer = GapExplorer(tasks=20)
     points = explorer.figure.data[-1]
     assert not points.y
     explorer.button.click()
