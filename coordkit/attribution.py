@@ -3,15 +3,13 @@
 A layer's worth depends on what else is on. Its Shapley share is the failure rate that it removes,
 averaged over all orders in which the six layers can be switched on.
 
-``python -m coordkit.attribution --tasks 500 billing support`` measures all 64 stacks again and
-writes ``data/stacks_64.csv``; ``--processes 2`` shares the work.
+``coordkit stacks billing support --csv data/stacks_64.csv`` measures the committed table again.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from math import factorial
 from pathlib import Path
@@ -19,12 +17,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from coordkit.data.sample import SAMPLES
-from coordkit.experiment import Recorder, Settings, failure_of, make_bench
-from coordkit.faults import TRANSPORT, Simulation
+from coordkit.experiment import Settings
+from coordkit.faults import TRANSPORT
 from coordkit.layers import LAYERS
 from coordkit.stack import Stack
 
@@ -158,67 +155,53 @@ def fault_flows(table: pd.DataFrame) -> pd.DataFrame:
 # --- the 64 stacks, measured ---------------------------------------------------------------------
 
 
-def measure_stack(settings: Settings, stack: Stack) -> dict[str, Any]:
-    """Run every task once under one stack.
-
-    Returns:
-        ``case``, ``stack``, ``tasks``, ``seed``; ``failed``: one digit per task in the order of
-        the feed, 1 for a failure; ``escalated`` (share), ``calls`` and ``usd``: means per task.
-    """
-    bench, prices = make_bench(settings, stack), settings.prices
-    failed, escalated, calls, usd = "", 0, 0, 0.0
-    tasks = bench.at.case.tasks
-    for task in tasks:
-        recorder = Recorder()
-        state = bench.run(task, 0, recorder)
-        failed += "1" if failure_of(bench, task, state) else "0"
-        asked = bool((state.get("verdict") or {}).get("reason"))
-        spent_in, spent_out = recorder.tokens()
-        escalated += asked
-        calls += len(recorder.replies) + len(recorder.errors)
-        usd += asked * prices.per_review
-        usd += (spent_in * prices.input_per_million + spent_out * prices.output_per_million) / 1e6
-    n = len(tasks)
-    return {
-        "case": settings.case, "stack": stack.label, "tasks": n, "seed": settings.simulation.seed,
-        "failed": failed, "escalated": round(escalated / n, 6), "calls": round(calls / n, 4),
-        "usd": round(usd / n, 6),
-    }  # fmt: skip
-
-
-def measure_stacks(
-    case: str, stacks: Iterable[Stack], tasks: int, seed: int = 0, processes: int = 1
-) -> pd.DataFrame:
-    """Measure stacks on tasks spread evenly over a case's feed, one row per stack.
-
-    Args:
-        case: billing or support.
-        stacks: what to measure.
-        tasks: tasks per stack.
-        seed: seed of the simulated model.
-        processes: worker processes.
-    """
-    settings = Settings(case, tasks=tasks, simulation=Simulation(seed=seed))
-    work = (delayed(measure_stack)(settings, stack) for stack in stacks)
-    return pd.DataFrame(Parallel(n_jobs=processes)(work))
-
-
 def acts_as(stack: Stack) -> Stack:
     """The stack that makes the same graph: without execution a plan has nothing to order."""
     return stack if stack.has("execution") else stack.without("planning")
 
 
-def measure_all(case: str, tasks: int, seed: int = 0, processes: int = 1) -> pd.DataFrame:
-    """All 64 stacks of a case; the 16 whose graph is another's are run once and told twice."""
+def distinct_stacks() -> list[Stack]:
+    """The 48 stacks that make graphs of their own; the other 16 act as one of these."""
+    return list(dict.fromkeys(acts_as(Stack(layers=subset)) for subset in subsets(LAYERS)))
+
+
+def stack_rows(trials: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The table of all 64 stacks, from the trials of the distinct ones.
+
+    Args:
+        trials: one trial per task of each of `distinct_stacks`, in the order of the feed.
+        settings: what they were measured with.
+
+    Returns:
+        One row per stack: ``case``, ``stack``, ``tasks``, ``seed``; ``failed``: one digit per task
+        in the order of the feed, 1 for a failure; ``escalated`` (share), ``calls``, ``usd``: means
+        per task. A stack that acts as another has that one's row.
+    """
+    groups = trials.groupby("stack", sort=False)
+    rows = groups.agg(
+        tasks=("task", "size"),
+        failed=("failed", lambda failed: "".join("1" if f else "0" for f in failed)),
+        escalated=("escalated", "mean"),
+        calls=("calls", "mean"),
+        usd=("cost_usd", "mean"),
+    ).round({"escalated": 6, "calls": 4, "usd": 6})
     every = [Stack(layers=subset) for subset in subsets(LAYERS)]
-    distinct = list(dict.fromkeys(map(acts_as, every)))
-    rows = measure_stacks(case, distinct, tasks, seed, processes).set_index("stack", drop=False)
-    told = [rows.loc[acts_as(stack).label].to_dict() | {"stack": stack.label} for stack in every]
-    return pd.DataFrame(told)
+    told = rows.loc[[acts_as(stack).label for stack in every]].reset_index(drop=True)
+    told.insert(0, "case", settings.case)
+    told.insert(1, "stack", [stack.label for stack in every])
+    told.insert(3, "seed", settings.simulation.seed)
+    return told
+
+
+def write_stacks(tables: Sequence[pd.DataFrame], path: Path) -> None:
+    """Write what `stack_rows` returned for each case as one CSV file."""
+    head = "# All 64 stacks; 'failed' has one digit per task in the order of the feed, 1: failed.\n"
+    text = pd.concat(tables).to_csv(index=False, lineterminator="\n")
+    path.write_text(head + text, encoding="utf-8")
 
 
 def read_stacks(path: Path = TABLE) -> pd.DataFrame:
-    """The measured table: columns as `measure_stack` describes them."""
+    """The measured table: columns as `stack_rows` describes them."""
     return pd.read_csv(path, comment="#", dtype={"failed": str}, keep_default_na=False)
 
 
@@ -227,32 +210,3 @@ def outcomes(table: pd.DataFrame, case: str) -> pd.DataFrame:
     part = table[table["case"] == case]
     columns = zip(part["stack"], part["failed"], strict=True)
     return pd.DataFrame({label: [digit == "1" for digit in digits] for label, digits in columns})
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure all 64 stacks and write the table."""
-    parser = argparse.ArgumentParser(prog="python -m coordkit.attribution", description=__doc__)
-    parser.add_argument("cases", nargs="*", default=["billing", "support"])
-    parser.add_argument("--tasks", type=int, default=200, help="tasks per stack")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=TABLE)
-    options = parser.parse_args(arguments)
-    dice = Simulation(seed=options.seed)
-    head = (
-        "# All 64 stacks, one row each; 'failed' has one digit per task in the order of the feed.\n"
-        f"# Made by: python -m coordkit.attribution --tasks {options.tasks} --seed {options.seed} "
-        f"{' '.join(options.cases)}\n"
-        f"# reliability {dice.reliability}, correlation {dice.correlation}, other settings at "
-        "their defaults\n"
-    )
-    frames = [
-        measure_all(case, options.tasks, options.seed, options.processes) for case in options.cases
-    ]
-    text = pd.concat(frames).to_csv(index=False, lineterminator="\n")
-    options.out.write_text(head + text, encoding="utf-8")
-    print(f"{options.out}: {sum(map(len, frames))} rows")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The command line: ladder, run, trace, data, check.
+"""The command line: ladder, run, stacks, trace, data, check.
 
 What takes long to import is imported in the commands, so that ``coordkit --help`` is quick.
 """
@@ -69,7 +69,7 @@ Layers = Annotated[
     str,
     typer.Option(metavar="LIST", help=f"full, none, or any of {','.join(LAYERS)}."),
 ]
-Defaults = {"reliability": 0.96, "correlation": 0.32, "reviewer": 0.95}
+Defaults = {"reliability": 0.96, "correlation": 0.32, "reviewer_accuracy": 0.95}
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def ladder(
     trials: Trials = 1,
     reliability: Reliability = Defaults["reliability"],
     correlation: Correlation = Defaults["correlation"],
-    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer"],
+    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer_accuracy"],
     rungs: Annotated[str, typer.Option(metavar="LIST", help="Like 0-6, 3 or 0,3,5.")] = "0-6",
     data: Data = None,
     json_file: Json = None,
@@ -119,13 +119,12 @@ def ladder(
         from coordkit.ladder import summarise
 
         chosen = _rungs(rungs)
-        if data and len(set(cases)) > 1:
-            _fail("--data holds the tables of one case; name one case")
+        _one_case_per_folder(cases, data)
         plans = [
             _settings(case, tasks, seed, trials, reliability, correlation, reviewer_accuracy, data)
             for case in dict.fromkeys(cases)
         ]
-        _check_targets(json_file, runs)
+        _check_targets("--json", json_file, runs)
         stacks = ladder_stacks(chosen, not no_knockouts)
         measured = [(s, *_measure(s, stacks, runs, processes)) for s in plans]
         results = [(summarise(table, s, chosen), table) for s, table, _ in measured]
@@ -142,7 +141,7 @@ def run(
     trials: Trials = 1,
     reliability: Reliability = Defaults["reliability"],
     correlation: Correlation = Defaults["correlation"],
-    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer"],
+    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer_accuracy"],
     data: Data = None,
     json_file: Json = None,
     processes: Processes = None,
@@ -156,9 +155,43 @@ def run(
         settings = _settings(
             case, tasks, seed, trials, reliability, correlation, reviewer_accuracy, data
         )
-        _check_targets(json_file, runs)
+        _check_targets("--json", json_file, runs)
         table, folder = _measure(settings, [stack], runs, processes)
         _show([(summarise_stack(table, settings, stack), table)], folder, json_file, report=False)
+
+
+@app.command()
+def stacks(
+    cases: Annotated[
+        list[str], typer.Argument(metavar="CASE...", help="billing, support or both.")
+    ],
+    tasks: Annotated[int, typer.Option(min=1, max=MAX_TASKS, help="Tasks per stack.")] = 200,
+    seed: Seed = 0,
+    data: Data = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per stack there.")
+    ] = None,
+    processes: Processes = None,
+    runs: Runs = Path("runs"),
+) -> None:
+    """Measure all 64 stacks and share out the failures removed among the layers.
+
+    The same command continues what was interrupted.
+    """
+    with _clear_errors():
+        from coordkit.attribution import distinct_stacks, stack_rows, write_stacks
+
+        _one_case_per_folder(cases, data)
+        plans = [
+            _settings(case, tasks, seed, 1, **Defaults, data=data) for case in dict.fromkeys(cases)
+        ]
+        _check_targets("--csv", csv_file, runs)
+        tables = [stack_rows(_measure(s, distinct_stacks(), runs, processes)[0], s) for s in plans]
+        for table in tables:
+            _console().print(_shares_table(table))
+        if csv_file:
+            write_stacks(tables, csv_file)
+            typer.echo(f"stacks: {csv_file}")
 
 
 @app.command()
@@ -173,7 +206,7 @@ def trace(
     seed: Seed = 0,
     reliability: Reliability = Defaults["reliability"],
     correlation: Correlation = Defaults["correlation"],
-    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer"],
+    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer_accuracy"],
     data: Data = None,
 ) -> None:
     """Tell one trial step by step: what each agent saw and said, and why it failed.
@@ -317,10 +350,15 @@ def _settings(
     return settings
 
 
-def _check_targets(json_file: Path | None, runs: Path) -> None:
+def _one_case_per_folder(cases: Sequence[str], data: Path | None) -> None:
+    if data and len(set(cases)) > 1:
+        _fail("--data holds the tables of one case; name one case")
+
+
+def _check_targets(option: str, file: Path | None, runs: Path) -> None:
     """Complain of places that cannot be written before hours are spent on results for them."""
-    if json_file and (json_file.is_dir() or not os.access(json_file.parent, os.W_OK)):
-        _fail(f"--json {json_file}: cannot be written; its folder must exist and be yours to write")
+    if file and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+        _fail(f"{option} {file}: cannot be written; its folder must exist and be yours to write")
     there = next(folder for folder in [runs, *runs.parents] if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         _fail(f"--runs {runs}: {there} is not a folder that can be written")
@@ -424,6 +462,23 @@ def _table(summary: Summary) -> Any:
         table.add_column(name, justify="right")
     for name, entry in zip(names(summary), summary["rungs"], strict=True):
         table.add_row(name, *_cells(entry))
+    return table
+
+
+def _shares_table(stacks: pd.DataFrame) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    from coordkit.attribution import outcomes, shapley_shares
+    from coordkit.ladder import interval, points
+
+    case = stacks["case"].iloc[0]
+    title = f"{case}: failures removed by each layer, averaged over all orders (Shapley share)"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("layer", "points", "95 % interval"):
+        table.add_column(column, justify="left" if column == "layer" else "right")
+    for layer, row in shapley_shares(outcomes(stacks, case)).iterrows():
+        table.add_row(str(layer), points(row["share"]), interval(row["low"], row["high"]))
     return table
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coordkit.experiment import Settings
-from coordkit.ladder import summarise
+from coordkit.ladder import points, summarise
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,6 +65,25 @@ def test_the_mechanism_is_the_results() -> None:
     assert f"because {100 * support['causes']['misread']:.1f} % are misread" in text
     saved = [f"{100 * asking[c]['calls']:.0f} %" for c in both]
     assert f"it also cuts calls by {' and '.join(saved)}" in text
+
+
+def test_the_paragraphs_beside_the_tables_are_the_results() -> None:
+    rungs = {case: RESULTS[case]["0"]["rungs"] for case in RESULTS}
+    causes = {c: RESULTS[c]["0"]["mechanism"]["rungs"] for c in RESULTS}
+    text = " ".join(README.split())
+    three, five = (100 * rungs["billing"][k]["failure_rate"] for k in (3, 5))
+    assert f"billing {three:.1f} % → {five:.1f} % failure" in text
+    three, five = (100 - 100 * rungs["support"][k]["failure_rate"] for k in (3, 5))
+    assert f"support {three:.1f} % → {five:.1f} % success" in text
+    planning = [points(rungs[c][2]["knockout_delta"])[1:] for c in ("billing", "support")]
+    assert f"it costs {' and '.join(planning)} points" in text
+    first = rungs["billing"][1]
+    share = 100 * first["knockout_escalated"] / first["trials"]
+    assert f"{share:.0f} % of billing tasks are escalated" in text
+    twice = 100 * causes["billing"][3]["causes"]["posted twice"]
+    assert f"a line delivered twice ({twice:.1f} % of billing)" in text
+    unapproved = [100 * causes[c][5]["causes"]["unapproved"] for c in ("billing", "support")]
+    assert "({:.1f} % of billing and {:.1f} % of support at rung 5)".format(*unapproved) in text
 
 
 def test_every_layer_shows_an_effect_somewhere():
