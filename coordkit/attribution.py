@@ -24,6 +24,7 @@ from coordkit.experiment import Settings
 from coordkit.faults import TRANSPORT
 from coordkit.layers import LAYERS
 from coordkit.stack import Stack
+from coordkit.statistics import wilson
 
 TABLE = SAMPLES / "stacks_64.csv"
 Coalition = frozenset[str]
@@ -124,6 +125,42 @@ def pareto(cost: Sequence[float], failure: Sequence[float]) -> list[int]:
             kept.append(i)
             best = failure[i]
     return kept
+
+
+def cost_and_failure(stacks: pd.DataFrame, case: str) -> pd.DataFrame:
+    """Every stack of a case as a point for `coordkit.plots.frontier_figure`.
+
+    Args:
+        stacks: the table that `read_stacks` returns.
+        case: one of its cases.
+
+    Returns:
+        One row per stack: ``stack``, ``usd`` and ``escalated`` per task; ``failure``, ``low``,
+        ``high``: fraction of tasks with its 95 % Wilson interval.
+    """
+    part = stacks[stacks["case"] == case].reset_index(drop=True)
+    bad = part["failed"].str.count("1")
+    ends = [wilson(k, n) for k, n in zip(bad, part["tasks"], strict=True)]
+    points = part[["stack", "usd", "escalated"]].assign(failure=bad / part["tasks"])
+    return points.assign(low=[low for low, _ in ends], high=[high for _, high in ends])
+
+
+def added_by(layer: str, failed: pd.DataFrame, **company: bool) -> float:
+    """Points of failure that a layer adds, mean over the stacks in which others are on or off.
+
+    Args:
+        layer: the one that is switched on.
+        failed: outcomes by stack, as `outcomes` returns them.
+        company: other layers by name, True for on, False for off; any that are not named vary.
+    """
+    base = [
+        Stack(layers=subset)
+        for subset in subsets(LAYERS)
+        if layer not in subset and all((name in subset) == on for name, on in company.items())
+    ]
+    rates = failed.mean()
+    change = [rates[Stack(s.layers | {layer}).label] - rates[s.label] for s in base]
+    return 100 * float(np.mean(change))
 
 
 def dealt_with(fault: Mapping[str, Any]) -> str:

@@ -451,15 +451,29 @@ def case_of(settings: Settings) -> Case:
     return _load(settings.case, settings.data, settings.tasks, settings.version)
 
 
-def make_bench(settings: Settings, stack: Stack, model: BaseChatModel | None = None) -> Bench:
-    """A bench for one stack under an experiment's settings."""
+def make_bench(
+    settings: Settings,
+    stack: Stack,
+    model: BaseChatModel | None = None,
+    file: Path | None = None,
+    checkpointer: BaseCheckpointSaver[Any] | None = None,
+) -> Bench:
+    """A bench for one stack under an experiment's settings.
+
+    Args:
+        settings: the experiment's; the stack's own settings come from here too.
+        stack: which layers are on.
+        model: in place of the simulated one.
+        file: SQLite file of the environment; in memory if None.
+        checkpointer: where states are kept; in memory if None.
+    """
     case = case_of(settings)
     reviewer = SimulatedReviewer(
         settings.reviewer_accuracy, settings.reviewer_fatigue, settings.simulation.seed
     )
     stack = replace(settings.stack, layers=stack.layers)
     model = model or simulated_model(case, settings.simulation)
-    return Bench(Workplace(case, model, stack, case.environment()), reviewer)
+    return Bench(Workplace(case, model, stack, case.environment(file)), reviewer, checkpointer)
 
 
 _bench = lru_cache(maxsize=1)(make_bench)

@@ -1,4 +1,4 @@
-"""What every layer's notebook does: measure a layer before and after, with progress."""
+"""What every layer's notebook does: tell a trial, measure before and after, say what came out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from coordkit.experiment import Settings, run
+from coordkit.experiment import Bench, Settings, run
 from coordkit.faults import Simulation
 from coordkit.ladder import FULL, task_matrix
 from coordkit.layers import LAYERS
@@ -65,6 +65,25 @@ def measure(
     return table
 
 
+def telling(bench: Bench, task: str, *headings: str) -> None:
+    """Run one task and print the parts of its story (`coordkit.trace.tell`) that a lesson needs.
+
+    Args:
+        bench: the stack and case to run it on.
+        task: its id.
+        headings: beginnings of the blocks to print, such as ``"Task"``, ``"agent match"``,
+            ``"Verdict"``; all blocks if none is given.
+
+    Raises:
+        KeyError: if the case has no such task.
+    """
+    from coordkit.trace import tell
+
+    known = {t.id: t for t in bench.at.case.tasks}
+    blocks = tell(bench, known[task]).split("\n\n")
+    print("\n\n".join(b for b in blocks if b.startswith(headings or "")))
+
+
 def runs_folder() -> Path:
     """Where notebooks keep what they measure: COORDKIT_RUNS, or runs/ beside notebooks/."""
     if named := os.environ.get("COORDKIT_RUNS"):
@@ -106,6 +125,48 @@ def before_after(
         table = measure(case, [s for pair in pairs.values() for s in pair], tasks, seed)
         rows += [{"case": case, **_row(table, name, *pair)} for name, pair in pairs.items()]
     return pd.DataFrame(rows).set_index(["case", "comparison"])
+
+
+def findings(frame: pd.DataFrame) -> Any:
+    """A sentence per case and comparison of what `before_after` returned, as Markdown."""
+    from IPython.display import Markdown
+
+    return Markdown(
+        "\n".join(
+            f"- **{case}**, {comparison}: {row['without']:.1f} % of tasks fail without it, "
+            f"{row['with']:.1f} % with it: {row['change']:+.1f} points "
+            f"({row['low']:+.1f} to {row['high']:+.1f}, p {_sign(row['p'])}). "
+            f"Shown to a person: {row['escalated']} %."
+            for (case, comparison), row in zip(frame.index, frame.to_dict("records"), strict=True)
+        )
+    )
+
+
+def _sign(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def costs(layer: str, comparison: str = "ladder", tasks: int = 300) -> pd.DataFrame:
+    """What a layer costs: means per task without and with it, and the ratio of the two.
+
+    Args:
+        layer: one of the six.
+        comparison: ``ladder`` or ``knockout``, as in `comparisons`.
+        tasks: tasks per case, as for `before_after`, whose trials are used again.
+
+    Returns:
+        Per case the rows ``without``, ``with`` and ``ratio``; columns ``calls``, ``input_tokens``,
+        ``output_tokens``, ``seconds`` (modelled) and ``cost_usd`` (calls and reviews).
+    """
+    pair = comparisons(layer)[comparison]
+    columns = ["calls", "input_tokens", "output_tokens", "seconds", "cost_usd"]
+    tables = {}
+    for case in CASES:
+        means = measure(case, pair, tasks).groupby("stack")[columns].mean()
+        both = means.loc[[stack.label for stack in pair]].set_axis(["without", "with"])
+        both.loc["ratio"] = both.loc["with"] / both.loc["without"]
+        tables[case] = both.round(4)
+    return pd.concat(tables, names=["case", layer])
 
 
 def _row(table: pd.DataFrame, name: str, without: Stack, with_layer: Stack) -> dict[str, Any]:

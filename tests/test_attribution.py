@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from coordkit.attribution import (
     acts_as,
+    added_by,
+    cost_and_failure,
     dealt_with,
     distinct_stacks,
     fault_flows,
@@ -89,6 +91,31 @@ def test_bootstrap_intervals_hold_the_share_and_narrow_with_tasks() -> None:
     width = (shares["high"] - shares["low"]) / (narrow["high"] - narrow["low"])
     assert width.mean() == pytest.approx(3, rel=0.2)
     assert shapley_shares(few, 500).equals(shares)
+
+
+def test_what_a_layer_adds_depends_on_its_company() -> None:
+    # verification harms alone (+10 points) and helps once context is on (-10 points)
+    def fails(layers) -> int:
+        checked = "verification" in layers
+        return 50 + (10 * checked if "context" not in layers else -30 - 10 * checked)
+
+    failed = pd.DataFrame(
+        {Stack(layers=s).label: [True] * fails(s) + [False] * (100 - fails(s))
+         for s in subsets(LAYERS)}
+    )  # fmt: skip
+    assert added_by("verification", failed, context=False) == pytest.approx(10)
+    assert added_by("verification", failed, context=True, human=False) == pytest.approx(-10)
+    assert added_by("verification", failed) == pytest.approx(0)
+
+
+def test_points_of_cost_and_failure_are_the_table_s() -> None:
+    table = read_stacks()
+    points = cost_and_failure(table, "support").set_index("stack")
+    row = table[(table["case"] == "support") & (table["stack"] == "context")].iloc[0]
+    assert points.loc["context", "failure"] == row["failed"].count("1") / row["tasks"]
+    assert points.loc["context", "usd"] == row["usd"]
+    assert (points["low"] <= points["failure"]).all()
+    assert (points["failure"] <= points["high"]).all()
 
 
 def test_the_frontier_leaves_out_what_is_beaten() -> None:

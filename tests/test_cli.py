@@ -17,6 +17,7 @@ from coordkit import check, experiment
 from coordkit.cli import app
 from coordkit.data.generate_billing import generate_billing
 from coordkit.data.tables import write_dataset
+from coordkit.layers import LAYERS
 from coordkit.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -116,6 +117,18 @@ def test_options_reach_the_settings(runs: Path, own: Path, tmp_path: Path) -> No
     assert len(summary["rungs"][0]["pass_hat_k"]) == 2
 
 
+def test_stacks_are_measured_shared_out_and_written(runs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "stacks.csv"
+    result = call("stacks", "billing", "--tasks", 2, "--processes", 1, "--runs", runs,
+                  "--csv", file)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(file, comment="#", dtype={"failed": str}, keep_default_na=False)
+    assert table["stack"].nunique() == 64 and (table["failed"].str.len() == 2).all()
+    assert all(layer in result.stdout for layer in LAYERS)
+    (trials,) = runs.glob("billing-*/trials.parquet")
+    assert pd.read_parquet(trials)["stack"].nunique() == 48  # 16 act as another
+
+
 # --- run, trace, data, check ---------------------------------------------------------------------
 
 
@@ -208,6 +221,8 @@ def test_check_fails_for_what_is_needed(
         (["ladder", "billing", "--rungs", ""], "--rungs cannot be ''"),
         (["ladder", "billing", "support", "--data", "."], "name one case"),
         (["ladder", "billing", "--json", "absent/x.json"], "--json absent/x.json: cannot be"),
+        (["stacks", "billing", "support", "--data", "."], "name one case"),
+        (["stacks", "billing", "--csv", "."], "--csv .: cannot be written"),
         (["ladder", "billing", "--json", "."], "--json .: cannot be written"),
         (["ladder", "billing", "--data", "absent"], "absent: there is no such directory"),
         (["run", "billing", "--layers", "context,magic"], "unknown layers: magic"),

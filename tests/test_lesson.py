@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from coordkit.experiment import Settings, make_bench
 from coordkit.ladder import FULL
 from coordkit.layers import LAYERS
-from coordkit.lesson import before_after, comparisons, measure
+from coordkit.lesson import before_after, comparisons, costs, findings, measure, telling
 from coordkit.stack import Stack
 
 
@@ -35,3 +37,38 @@ def test_the_table_agrees_with_the_trials(
     assert row["change"] == round(100 * (rates.iloc[1] - rates.iloc[0]), 1)
     assert row["low"] < row["change"] < row["high"]
     assert (tmp_path / "runs").is_dir(), "kept, so that a second call costs nothing"
+
+
+def test_telling_prints_only_the_parts_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = make_bench(Settings("billing", tasks=20), Stack.rung(3))
+    telling(bench, bench.at.case.tasks[0].id, "Task", "agent match", "Verdict")
+    told = capsys.readouterr().out
+    starts = [block.split()[0] for block in told.split("\n\n")]
+    assert starts[0] == "Task" and starts[-1] == "Verdict" and set(starts[1:-1]) == {"agent"}
+    assert "agent extract" not in told
+    with pytest.raises(KeyError):
+        telling(bench, "BNK-NONE")
+
+
+def test_findings_say_every_row_with_its_figures() -> None:
+    pairs = [("billing", "added on the ladder"), ("billing", "knocked out of all six")]
+    rows = [
+        {"without": 42.3, "with": 20.3, "change": -22.0, "low": -27.1, "high": -16.6,
+         "p": 1.8e-15, "escalated": "0.0 → 0.0"},
+        {"without": 3.0, "with": 1.3, "change": -1.7, "low": -4.1, "high": 0.8,
+         "p": 0.18, "escalated": "5.0 → 5.0"},
+    ]  # fmt: skip
+    index = pd.MultiIndex.from_tuples(pairs, names=["case", "comparison"])
+    first, second = findings(pd.DataFrame(rows, index)).data.splitlines()
+    assert "42.3 % of tasks fail without it, 20.3 % with it: -22.0 points" in first
+    assert "p < 0.001" in first and "p = 0.180" in second
+
+
+def test_costs_are_means_of_the_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COORDKIT_RUNS", str(tmp_path))
+    table = costs("context", tasks=10)
+    pair = comparisons("context")["ladder"]
+    means = measure("support", pair, tasks=10).groupby("stack")["input_tokens"].mean()
+    off, on = (means[stack.label] for stack in pair)
+    assert table.loc[("support", "without"), "input_tokens"] == pytest.approx(off, abs=1e-4)
+    assert table.loc[("support", "ratio"), "input_tokens"] == pytest.approx(on / off, abs=1e-4)

@@ -22,6 +22,7 @@ from coordkit.plots import (
     sankey_figure,
     shares_figure,
     waterfall_figure,
+    whiskers,
 )
 from coordkit.stack import Stack
 
@@ -232,3 +233,10 @@ def test_shares_and_formulas_are_drawn_in_percent() -> None:
     drawn = formula_figure({"measured": rates}, {"formula": rates["rate"]}, "a title", "steps")
     assert [list(trace.y) for trace in drawn.data] == [[10], [10]]
     assert list(drawn.data[0].error_y.array) == pytest.approx([10])
+
+
+def test_whiskers_are_lengths_from_the_middle() -> None:
+    bars = whiskers([10.0, 5.0], [8.0, 5.0], [13.0, 9.0], color="red")
+    assert bars == {
+        "array": [3.0, 4.0], "arrayminus": [2.0, 0.0], "symmetric": False, "color": "red",
+    }  # fmt: skip

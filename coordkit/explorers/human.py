@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from coordkit.cases.base import Case
+from coordkit.faults import uniform
+from coordkit.layers.human import Review, SimulatedReviewer
 from coordkit.plots import BLUE, GREEN, GREY, VERMILION, titled_figure
 from coordkit.statistics import wilson
 from coordkit.widgets import Dial, Explorer, Shown
@@ -84,6 +87,46 @@ def risk_coverage(
         low, high = wilson(failures, n)
         rows.append((n / len(wrong), failures / n, low, high, n, failures))
     return pd.DataFrame(rows, columns=["coverage", "risk", "low", "high", "n", "failures"])
+
+
+def tired_reviews(
+    case: Case, fatigues: Sequence[float] = (0.0, 0.05, 0.3), accuracy: float = 0.95, times: int = 4
+) -> pd.DataFrame:
+    """How often a simulated reviewer decides rightly, by the quarter of the shift.
+
+    Args:
+        case: its tasks are reviewed; half the proposals are right, half belong to another task.
+        fatigues: accuracies lost by the end of a shift, 0..1 each.
+        accuracy: probability 0..1 that a fresh reviewer decides rightly.
+        times: reviews per task.
+
+    Returns:
+        One row per fatigue and quarter: ``shift`` (middle of the quarter, 0..1), ``accuracy`` with
+        ``low`` and ``high`` (95 % Wilson), ``n`` reviews.
+    """
+    rows = []
+    for fatigue in fatigues:
+        reviewer = SimulatedReviewer(accuracy, fatigue)
+        seen = [
+            _review(case, reviewer, place, trial)
+            for place in range(len(case.tasks))
+            for trial in range(times)
+        ]
+        for quarter in range(4):
+            rightly = [right for when, right in seen if when == quarter]
+            share, n = sum(rightly) / len(rightly), len(rightly)
+            rows.append((fatigue, (quarter + 0.5) / 4, share, *wilson(sum(rightly), n), n))
+    return pd.DataFrame(rows, columns=["fatigue", "shift", "accuracy", "low", "high", "n"])
+
+
+def _review(case: Case, reviewer: SimulatedReviewer, place: int, trial: int) -> tuple[int, bool]:
+    """(quarter of the shift, whether it was decided rightly) of one review."""
+    task = case.tasks[place]
+    proposal = case.reference(case.tasks[place - place % 2])  # every other one is its neighbour's
+    right = not case.wrong(task, case.actions(proposal))
+    verdict = reviewer(Review(case, task, "low confidence", proposal, trial))
+    quarter = int(4 * uniform("shift", reviewer.seed, case.name, task.id, trial))
+    return quarter, verdict.decision == ("approve" if right else "edit")
 
 
 def human_response(

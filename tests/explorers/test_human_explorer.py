@@ -8,8 +8,15 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 
 from coordkit.approval import ApprovalWidget
+from coordkit.cases import load_case
 from coordkit.experiment import Settings, make_bench
-from coordkit.explorers.human import human_explorer, human_response, operate, risk_coverage
+from coordkit.explorers.human import (
+    human_explorer,
+    human_response,
+    operate,
+    risk_coverage,
+    tired_reviews,
+)
 from coordkit.stack import Stack, Workplace, build
 
 TRIALS = pd.DataFrame(
@@ -51,6 +58,18 @@ def test_a_slider_moves_the_chosen_point() -> None:
     explorer = human_explorer(TRIALS)
     explorer.sliders["floor"].value = 1.0
     assert explorer.figure.data[3].x[0] == pytest.approx(100)
+
+
+def test_a_tired_reviewer_errs_more_towards_the_end_of_a_shift() -> None:
+    case = load_case("billing", tasks=150)
+    reviews = tired_reviews(case, fatigues=(0.0, 0.5), accuracy=0.95).set_index("fatigue")
+    assert reviews["n"].groupby("fatigue").sum().tolist() == [600, 600]
+    expected = 0.95 - reviews.index.to_numpy() * reviews["shift"]
+    error = (expected * (1 - expected) / reviews["n"]) ** 0.5
+    assert ((reviews["accuracy"] - expected).abs() < 4 * error).all()
+    tired = reviews.loc[0.5, "accuracy"]
+    assert tired.iloc[-1] < tired.iloc[0] - 0.2
+    assert (tired_reviews(case, (0.0,), accuracy=1.0)["accuracy"] == 1).all()
 
 
 # --- the approval widget ----------------------------------------------------------------------
