@@ -18,7 +18,7 @@ from typing import Any
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
-CELL_SECONDS = 120  # a stalled kernel is given up, not waited for
+CELL_SECONDS = 600  # a stalled kernel is given up, not waited for; a busy machine is slow
 PICTURE_WIDTH = 760  # pixels; about the width of a notebook on GitHub
 # nbconvert's script that draws mermaid blocks, with code from the network; they stay readable text.
 _DIAGRAMS = re.compile(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL)

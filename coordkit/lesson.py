@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from coordkit.experiment import Bench, Settings, run
@@ -163,9 +164,11 @@ def costs(layer: str, comparison: str = "ladder", tasks: int = 300) -> pd.DataFr
     tables = {}
     for case in CASES:
         means = measure(case, pair, tasks).groupby("stack")[columns].mean()
-        both = means.loc[[stack.label for stack in pair]].set_axis(["without", "with"])
-        both.loc["ratio"] = both.loc["with"] / both.loc["without"]
-        tables[case] = both.round(4)
+        off, on = (means.loc[[stack.label]] for stack in pair)
+        rows = pd.concat([off, on]).round(dict(zip(columns, (1, 0, 0, 2, 4), strict=True)))
+        ratio = (on.to_numpy() / off.to_numpy()).round(2)
+        index = ["without", "with", "ratio"]
+        tables[case] = pd.DataFrame(np.vstack([rows.to_numpy(), ratio]), index, columns)
     return pd.concat(tables, names=["case", layer])
 
 

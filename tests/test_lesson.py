@@ -70,5 +70,5 @@ def test_costs_are_means_of_the_trials(tmp_path: Path, monkeypatch: pytest.Monke
     pair = comparisons("context")["ladder"]
     means = measure("support", pair, tasks=10).groupby("stack")["input_tokens"].mean()
     off, on = (means[stack.label] for stack in pair)
-    assert table.loc[("support", "without"), "input_tokens"] == pytest.approx(off, abs=1e-4)
-    assert table.loc[("support", "ratio"), "input_tokens"] == pytest.approx(on / off, abs=1e-4)
+    assert table.loc[("support", "without"), "input_tokens"] == pytest.approx(off, abs=0.5)
+    assert table.loc[("support", "ratio"), "input_tokens"] == pytest.approx(on / off, abs=0.005)

@@ -55,8 +55,8 @@ def _judge_worth_retrying(attempt: Any) -> str:
 
 worth_retrying = Exercise(
     name="worth_retrying",
-    question="Clients wrap errors: the 429 is in the __cause__ of what you catch, or in the cause "
-    "of the cause. Say whether the error, or anything that caused it, is transient.",
+    question="Clients wrap errors: the 429 is in the `__cause__` of what you catch, or in the "
+    "cause of the cause. Say whether the error, or anything that caused it, is transient.",
     starter='''\
 def worth_retrying(error):
     """True if the error, or any error that caused it, is transport's."""

@@ -119,7 +119,7 @@ def execution_explorer() -> Explorer:
     dials = [
         Dial("answers", "answers per task", 1, MOST, 1, 4),
         Dial("reliability", "reliability of one answer", 0.8, 1, 0.005, 0.96, ".1%"),
-        Dial("crowding", "crowding, per further answer", 0, 0.03, 0.0004, defaults.crowding, ".4f"),
+        Dial("crowding", "crowding per answer", 0, 0.03, 0.0004, defaults.crowding, ".4f"),
         Dial("transport", "deliveries lost", 0, 0.3, 0.01, 0.02, ".0%"),
         Dial("deliveries", "deliveries, at most", 1, 5, 1, 3),
     ]
