@@ -590,9 +590,10 @@ def waterfall_figure(summary: Summary) -> go.Figure:
         hoverinfo="skip",
     )
     text = [f"{rates[0]:.1f}", *(f"{c:+.1f}" for c in changes), f"{rates[-1]:.1f}"]
+    tops = [max(three) for three in zip(ends, base, high, strict=True)]
     figures = go.Scatter(
         x=x,
-        y=[max(three) for three in zip(ends, base, high, strict=True)],
+        y=tops,
         text=[t.replace("-", "−") for t in text],
         mode="text",
         textposition="top center",
@@ -600,7 +601,8 @@ def waterfall_figure(summary: Summary) -> go.Figure:
     )
     figure = titled_figure(finding(summary), [bars, intervals, figures], showlegend=False)
     figure.update_xaxes(title_text="layer added, with the 95 % interval of the change")
-    return figure.update_yaxes(title_text="failure rate, % of trials", rangemode="tozero")
+    room = [min(0, *low), 1.15 * max(tops)]  # for the figures above the bars
+    return figure.update_yaxes(title_text="failure rate, % of trials", range=room)
 
 
 def _ends_of_steps(entries: Sequence[Entry], end: str) -> list[float]:
@@ -664,15 +666,15 @@ def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.
             name=f"{name} ({len(part)})",
             line={"shape": "hv", "dash": "dot"},
             marker={"color": colour, "size": size},
-            hovertemplate="%{customdata}<br>%{y:.1f} % fail, $%{x:.4f} a task<extra></extra>",
+            hovertemplate="%{customdata}<br>%{y:.1f} % fail, %{x:.4f} USD a task<extra></extra>",
         )
         for name, part, mode, colour, size in marks
     ]
     a, b = edge.iloc[0], edge.iloc[-1]
     title = (
         f"{case}: {len(edge)} of {len(points)} stacks are on the frontier, from "
-        f"{100 * a['failure']:.1f} % for ${a['usd']:.4f} to {100 * b['failure']:.1f} % for "
-        f"${b['usd']:.4f} a task"
+        f"{100 * a['failure']:.1f} % for {a['usd']:.4f} USD to {100 * b['failure']:.1f} % for "
+        f"{b['usd']:.4f} USD a task"
     )
     figure = titled_figure(title, traces)
     figure.update_xaxes(title_text="cost per task, USD (logarithmic)", type="log")

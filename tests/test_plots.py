@@ -240,3 +240,11 @@ def test_whiskers_are_lengths_from_the_middle() -> None:
     assert bars == {
         "array": [3.0, 4.0], "arrayminus": [2.0, 0.0], "symmetric": False, "color": "red",
     }  # fmt: skip
+
+
+def test_no_title_is_taken_for_mathematics() -> None:
+    """Plotly hands a text with two dollar signs to MathJax, which leaves nothing of it."""
+    rows = [("none", 0.001, 0.5), ("context", 0.002, 0.2), ("human", 0.09, 0.4)]
+    points = pd.DataFrame(rows, columns=["stack", "usd", "failure"]).assign(low=0.1, high=0.6)
+    title = frontier_figure(points, [0, 1], "billing").layout.title.text
+    assert "$" not in title and "0.0010 USD" in title
