@@ -34,6 +34,7 @@ from coordkit.prompt import Request, write_prompt
 from coordkit.serve import Options, Served, serving
 from coordkit.serve.answers import Ask, Part, spoilt, strike
 from coordkit.serve.app import make_app
+from coordkit.serve.errors import LOST
 from coordkit.serve.schemas import plain, plausible
 from coordkit.stack import Stack
 
@@ -105,6 +106,29 @@ def test_over_http_every_task_ends_as_in_process(case: str, rung: int) -> None:
     # Every fault of the book was counted at the server, and no other but those of the plan.
     booked = sum(len(json.loads(book)) for book in here["faults"])
     assert booked <= sum(n for name, n in counts.items() if "faults" in name) <= booked + 3
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"streaming": True, "stream_usage": True}, {"use_responses_api": True, "streaming": True}],
+    ids=["chat", "responses"],
+)
+def test_streams_end_the_same_too(how: dict[str, Any]) -> None:
+    """All but malformed JSON: from a stream LangChain takes what it can of that."""
+    mix = dict.fromkeys((*SLIPS, *LOST), 1.0)
+    plan = Settings("support", tasks=15, simulation=Simulation(reliability=0.8, mix=mix))
+    with serving(plan.simulation) as served:
+        model = ChatOpenAI(
+            base_url=served.url, api_key="x", model="any", timeout=30, max_retries=0, **how
+        )
+        far = make_bench(plan, Stack.rung(5), model)
+        there = pd.DataFrame([run_trial(far, task) for task in case_of(plan).tasks])
+        counts = counted(served)
+    near = make_bench(plan, Stack.rung(5))
+    here = pd.DataFrame([run_trial(near, task) for task in case_of(plan).tasks])
+    unknown = ["cause", "faults"]
+    pd.testing.assert_frame_equal(there.drop(columns=unknown), here.drop(columns=unknown))
+    assert counts['coordkit_faults_total{mode="cut_stream"}'] > 0
 
 
 def test_another_seed_ends_otherwise() -> None:
