@@ -524,6 +524,27 @@ class Tree(BaseModel):
     others: list["Tree"]
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "maxLength": "x"},
+        {"type": "integer", "minimum": [1]},
+        {"properties": {"a": {}}, "required": 3},
+        {"type": "array", "prefixItems": 5},
+        {"anyOf": 7},
+        {"type": "number", "minimum": 1e308, "multipleOf": 1e-308},
+        {"$ref": "#/$defs/A", "$defs": 3},
+    ],
+)
+def test_what_is_no_schema_gets_a_400(app: TestClient, schema: Any) -> None:
+    body = {"model": "x", "messages": SAID, "response_format": {
+        "type": "json_schema", "json_schema": {"name": "a", "schema": schema}}}  # fmt: skip
+    answer = app.post("/v1/chat/completions", json=body)
+    assert answer.status_code in (200, 400)  # some are read leniently
+    if answer.status_code == 400:
+        assert answer.json()["error"]["code"] == "invalid_schema"
+
+
 def test_recursive_schemas_end() -> None:
     Tree.model_validate(plausible(Tree.model_json_schema(), "x"))
     itself = {"properties": {"a": {"$ref": "#/$defs/A"}}, "required": ["a"]}
@@ -762,6 +783,21 @@ def test_what_the_upstream_refuses_comes_back_as_it_is(
         options = Options(simulation, upstream=real.url)
         with serving(options=options) as front, pytest.raises(openai.PermissionDeniedError):
             client(front).chat.completions.create(model="any", messages=SAID)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"choices": [{"message": {"tool_calls": [3]}}]}, {"choices": 3}, {"choices": [7]}]
+)
+def test_an_upstream_of_another_form(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
+    options = Options(always("dropped_item"), upstream="http://127.0.0.1:9/v1")
+
+    async def whole(*_: Any) -> Any:
+        return answer
+
+    monkeypatch.setattr("coordkit.serve.upstream.Upstream.whole", whole)
+    with TestClient(make_app(options), raise_server_exceptions=False) as front:
+        got = front.post("/v1/chat/completions", json={"model": "any", "messages": SAID})
+    assert got.status_code == 502 and "not in OpenAI's form" in got.json()["error"]["message"]
 
 
 def test_an_upstream_that_is_not_there() -> None:

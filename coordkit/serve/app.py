@@ -29,6 +29,7 @@ from coordkit.faults import Simulation, uniform
 from coordkit.serve import chat, responses
 from coordkit.serve.answers import Ask, SimulatedAnswers, fault_of, request_of, strike
 from coordkit.serve.errors import ApiError, lost
+from coordkit.serve.schemas import SchemaError
 from coordkit.serve.upstream import Upstream
 from coordkit.simulated import ModelUnavailable
 
@@ -208,6 +209,8 @@ class _Endpoint:
                 if streamed and self._cuts(fault):
                     return await self._cut(request, raw, ask, wire)
                 return await self._lose(fault.mode)
+        except SchemaError as error:
+            raise ApiError(400, f"a schema in the request is {error}", "invalid_schema") from None
         except RecursionError:
             raise ApiError(400, "the body is nested too deeply", "invalid_json") from None
         return _stream(wire.events(whole, raw)) if streamed else JSONResponse(whole)
@@ -229,11 +232,16 @@ class _Endpoint:
         whole = await self.upstream.whole(request, raw)
         if isinstance(whole, Response):
             return whole
-        parts = wire.parts_of(whole, ask)
-        if struck := strike(parts, mode, simulation, named, ask):
-            self._count([struck])
+        try:
+            parts = wire.parts_of(whole, ask)
+            struck = strike(parts, mode, simulation, named, ask)
             wire.put_back(whole, parts)
-        return _stream(wire.events(whole, raw)) if streamed else JSONResponse(whole)
+            events = list(wire.events(whole, raw))
+        except (KeyError, TypeError, AttributeError):
+            message = "the upstream's answer is not in OpenAI's form"
+            raise ApiError(502, message, "upstream_error") from None
+        self._count([struck] if struck else [])
+        return _stream(events) if streamed else JSONResponse(whole)
 
     def _cuts(self, fault: ModelUnavailable) -> bool:
         """Half of the server errors that hit a stream hit it after it began."""

@@ -16,48 +16,48 @@ Json = dict[str, Any]
 PIECE = 40  # characters of a tool call or an answer in one chunk of a stream
 
 
-class _Wire(BaseModel):
+class Wire(BaseModel):
     """Types are not converted; fields that a simulated model has no use for are let through."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
-class Function(_Wire):
+class Function(Wire):
     """A function as a tool or response schema names it."""
 
     name: str = Field(min_length=1)
     parameters: Json | None = None
 
 
-class Tool(_Wire):
+class Tool(Wire):
     """A tool on offer."""
 
     type: Literal["function"]
     function: Function
 
 
-class NamedSchema(_Wire):
+class NamedSchema(Wire):
     """What ``json_schema`` holds."""
 
     name: str = Field("answer", min_length=1)
     json_schema: Json | None = Field(None, alias="schema")
 
 
-class Format(_Wire):
+class Format(Wire):
     """What the reply is to look like."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: NamedSchema | None = None
 
 
-class Called(_Wire):
+class Called(Wire):
     """A function that was called."""
 
     name: str
     arguments: str
 
 
-class ToolCall(_Wire):
+class ToolCall(Wire):
     """A tool call of an earlier turn."""
 
     id: str
@@ -65,7 +65,7 @@ class ToolCall(_Wire):
     function: Called
 
 
-class Message(_Wire):
+class Message(Wire):
     """One message of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -74,20 +74,20 @@ class Message(_Wire):
     tool_call_id: str | None = None
 
 
-class ToolChoice(_Wire):
+class ToolChoice(Wire):
     """A tool that must be called."""
 
     type: Literal["function"]
     function: Function
 
 
-class StreamOptions(_Wire):
+class StreamOptions(Wire):
     """Settings of a stream."""
 
     include_usage: bool = False
 
 
-class Body(_Wire):
+class Body(Wire):
     """A request."""
 
     model: str = Field(min_length=1)

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from coordkit.serve.answers import Ask, Part, Reply
-from coordkit.serve.chat import Json, NamedSchema, _Wire, pieces, to_messages
+from coordkit.serve.chat import Json, NamedSchema, Wire, pieces, to_messages
 from coordkit.serve.errors import ApiError, invalid
 
 
-class Tool(_Wire):
+class Tool(Wire):
     """A tool on offer."""
 
     type: Literal["function"]
@@ -21,7 +21,7 @@ class Tool(_Wire):
     parameters: Json | None = None
 
 
-class ToolChoice(_Wire):
+class ToolChoice(Wire):
     """A tool that must be called."""
 
     type: Literal["function"]
@@ -34,13 +34,13 @@ class Format(NamedSchema):
     type: Literal["text", "json_object", "json_schema"]
 
 
-class Text(_Wire):
+class Text(Wire):
     """Settings of the words."""
 
     format: Format | None = None
 
 
-class Item(_Wire):
+class Item(Wire):
     """One item of the conversation."""
 
     type: str = "message"
@@ -52,7 +52,7 @@ class Item(_Wire):
     output: str | list[Json] | None = None
 
 
-class Body(_Wire):
+class Body(Wire):
     """A request."""
 
     model: str = Field(min_length=1)

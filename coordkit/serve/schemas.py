@@ -67,29 +67,51 @@ def _merge(one: dict[str, Any], other: Any) -> dict[str, Any]:
     return merged
 
 
-def plain(schema: Any, root: Mapping[str, Any] | None = None, depth: int = 0) -> dict[str, Any]:
-    """A schema as ``coordkit.faults`` reads it: properties, items, enum and type, nothing else."""
-    root = root if root is not None else (schema if isinstance(schema, Mapping) else {})
+class SchemaError(ValueError):
+    """A schema that is none."""
+
+
+def plain(schema: Any) -> dict[str, Any]:
+    """A schema as ``coordkit.faults`` reads it: properties, items, enum and type, nothing else.
+
+    Raises:
+        SchemaError: if it is no JSON schema.
+    """
+    try:
+        return _plain(schema, schema if isinstance(schema, Mapping) else {}, 0)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SchemaError(f"not a JSON schema: {error}") from None
+
+
+def _plain(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
     found = resolve(schema, root)
-    kept: dict[str, Any] = {k: found[k] for k in ("enum", "type") if k in found}
+    kept: dict[str, Any] = {"enum": found["enum"]} if isinstance(found.get("enum"), list) else {}
+    kept |= {"type": found["type"]} if "type" in found else {}
     if depth < _DEEP and isinstance(found.get("properties"), Mapping):
         parts = found["properties"].items()
-        kept["properties"] = {k: plain(part, root, depth + 1) for k, part in parts}
+        kept["properties"] = {k: _plain(part, root, depth + 1) for k, part in parts}
     if depth < _DEEP and "items" in found:
-        kept["items"] = plain(found["items"], root, depth + 1)
+        kept["items"] = _plain(found["items"], root, depth + 1)
     return kept
 
 
-def plausible(schema: Any, text: str = "", root: Any = None, depth: int = 0) -> Any:
+def plausible(schema: Any, text: str = "") -> Any:
     """A value that conforms to a JSON schema: the first choice, the first number, some of the text.
 
     Args:
         schema: the schema. ``pattern``, ``not``, ``if`` and ``uniqueItems`` are not honoured.
         text: what strings and numbers are taken from.
-        root: the whole schema, if ``schema`` is a part of it.
-        depth: levels above this one.
+
+    Raises:
+        SchemaError: if it is no JSON schema.
     """
-    root = root if root is not None else (schema if isinstance(schema, Mapping) else {})
+    try:
+        return _fill(schema, text, schema if isinstance(schema, Mapping) else {}, 0)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise SchemaError(f"not a JSON schema: {error}") from None
+
+
+def _fill(schema: Any, text: str, root: Mapping[str, Any], depth: int) -> Any:
     if depth >= _DEEP and _may_be_null(schema):
         return None
     found = resolve(schema, root)
@@ -131,7 +153,7 @@ def _an_object(found: Mapping[str, Any], text: str, root: Any, depth: int) -> di
     names = list(required) if depth >= _DEEP else list(dict.fromkeys([*parts, *required]))
     if depth >= _TOO_DEEP:
         return {}
-    return {name: plausible(parts.get(name, {}), text, root, depth + 1) for name in names}
+    return {name: _fill(parts.get(name, {}), text, root, depth + 1) for name in names}
 
 
 def _a_list(found: Mapping[str, Any], text: str, root: Any, depth: int) -> list[Any]:
@@ -141,7 +163,7 @@ def _a_list(found: Mapping[str, Any], text: str, root: Any, depth: int) -> list[
     if depth >= _TOO_DEEP:
         return []
     kinds = [*first, *[found.get("items", {})] * max(0, min(wanted, 1_000) - len(first))]
-    return [plausible(kind, text, root, depth + 1) for kind in kinds]
+    return [_fill(kind, text, root, depth + 1) for kind in kinds]
 
 
 def _a_number(found: Mapping[str, Any], text: str, whole: bool) -> float:
