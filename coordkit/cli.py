@@ -1,4 +1,4 @@
-"""The command line: ladder, run, trace, data, check.
+"""The command line: ladder, run, trace, data, serve, check.
 
 What takes long to import is imported in the commands, so that ``coordkit --help`` is quick.
 """
@@ -274,6 +274,55 @@ def data(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8321,
+    upstream: Annotated[
+        str, typer.Option(metavar="URL", help="Put the faults in front of this real endpoint.")
+    ] = "",
+    reliability: Reliability = Defaults["reliability"],
+    correlation: Correlation = Defaults["correlation"],
+    seed: Seed = 0,
+    modes: Annotated[
+        list[str] | None,
+        typer.Option("--mode", metavar="MODE=WEIGHT", help="Only these modes of fault, so often."),
+    ] = None,
+    stall: Annotated[
+        float, typer.Option(min=0, help="Seconds that a simulated time-out takes.")
+    ] = 30.0,
+    body_limit: Annotated[
+        int, typer.Option(min=1, help="Largest request body, in bytes.")
+    ] = 1_000_000,
+) -> None:
+    """Serve the simulated model to any agent, as an OpenAI-compatible endpoint.
+
+    With --upstream, requests go on to a real model, and the same faults are put in front of it.
+    If COORDKIT_SERVE_TOKEN is set, callers must send it as their API key; then the key for the
+    upstream is read from OPENAI_API_KEY. Otherwise the callers' own goes on to it.
+    """
+    with _clear_errors():
+        mix = _mix(modes or [])
+        from coordkit.faults import Simulation
+        from coordkit.serve import Options, Served
+        from coordkit.serve import serve as serve_until_stopped
+
+        def announce(served: Served) -> None:
+            what = f"the faults in front of {upstream}" if upstream else "the simulated model"
+            typer.echo(f"coordkit: {what} at {served.url}; metrics at {served.metrics_url}")
+            typer.echo("coordkit: Ctrl-C stops it")
+
+        try:
+            settings = {"reliability": reliability, "correlation": correlation, "seed": seed}
+            simulation = Simulation(**settings, **({"mix": mix} if mix else {}))  # type: ignore[arg-type]
+            token = os.environ.get("COORDKIT_SERVE_TOKEN", "")
+            options = Options(simulation, upstream, token, stall, body_limit)
+            serve_until_stopped(options, host, port, announce=announce)
+        except ValueError as error:
+            _fail(str(error))
+        typer.echo("coordkit: stopped", err=True)
+
+
+@app.command()
 def check() -> None:
     """Say what this machine lacks to run coordkit, and the command that mends it."""
     from coordkit import check as environment
@@ -318,6 +367,17 @@ def _known_case(name: str) -> str:
     if name not in CASES:
         _fail(f"unknown case '{name}'; choose from {', '.join(CASES)}")
     return name
+
+
+def _mix(modes: Sequence[str]) -> dict[str, float]:
+    """Weights of fault modes from texts such as rate_limited=1."""
+    mix = {}
+    for text in modes:
+        mode, _, weight = text.partition("=")
+        if not re.fullmatch(r"\d+(\.\d+)?", weight):
+            _fail(f"--mode cannot be '{text}'; write it like rate_limited=1")
+        mix[mode] = float(weight)
+    return mix
 
 
 def _rungs(text: str) -> list[int]:

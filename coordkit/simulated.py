@@ -100,7 +100,7 @@ class SimulatedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         functions = [tool["function"] for tool in kwargs.get("tools") or []]
-        answers = [f for f in functions if self._asked(f)]
+        answers = [f for f in functions if self.asked(f)]
         prompt = Prompt.read(messages, (f["name"] for f in functions if f not in answers))
         if prompt.request is None:
             key = blake2b(prompt.text.encode(), digest_size=6).hexdigest()
@@ -148,7 +148,7 @@ class SimulatedChatModel(BaseChatModel):
         )
         yield ChatGenerationChunk(message=end)
 
-    def _asked(self, function: Mapping[str, Any]) -> list[str]:
+    def asked(self, function: Mapping[str, Any]) -> list[str]:
         """The skills that a function's schema calls for: one, many, or none (a look-up tool)."""
         if function["name"] in self.skills:
             return [function["name"]]
@@ -173,7 +173,7 @@ class _Turn:
         if self.schema is None:
             known = ", ".join(self.model.skills)
             return self._say(f"I can only answer with a response schema that I know: {known}.")
-        asked = self.model._asked(self.schema)
+        asked = self.model.asked(self.schema)
         self._whole_call(asked)
         if asked == [self.schema["name"]]:
             parameters = self.schema["parameters"]

@@ -42,7 +42,8 @@ class Turn:
 
 def is_transient(error: Exception) -> bool:
     """Whether an error is transport's, so that sending the same request again may help."""
-    if isinstance(error, ConnectionError | TimeoutError):
+    kinds = [kind.__name__ for kind in type(error).__mro__]  # clients have classes of their own
+    if any("Connection" in kind or "Timeout" in kind for kind in kinds):
         return True
     return getattr(error, "status_code", None) in _RETRYABLE_STATUS
 

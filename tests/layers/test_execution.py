@@ -198,6 +198,10 @@ PLAN = ["extract", "match", "explain", "post"]
             for code in (408, 409, 429, 500, 502, 503, 504)
         ],
         *[(SimpleNamespace(status_code=code), False) for code in (400, 401, 403, 404, 422, None)],
+        # clients' own classes, which have neither a status nor Python's classes above them
+        (type("APITimeoutError", (Exception,), {})(), True),
+        (type("APIConnectionError", (Exception,), {})(), True),
+        (type("ReadTimeout", (Exception,), {})(), True),
         (ValueError(), False),
         (RuntimeError(), False),
     ],
