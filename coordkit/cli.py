@@ -486,12 +486,12 @@ def _with_chat(
     chat: MeteredChatModel | None,
     price: tuple[float | None, float | None] = (None, None),
 ) -> Settings:
-    """Settings that name the model and its prices; tokens of unknown price count as free."""
-    from coordkit.prices import Prices
+    """Settings that name the model and its prices."""
+    from coordkit.experiment import with_model
 
-    if chat is None:
-        return replace(settings, prices=_prices(price) or settings.prices)
-    return replace(settings, **chat.identity, prices=chat.meter.prices or Prices(0, 0))
+    if chat:
+        return with_model(settings, chat)
+    return replace(settings, prices=_prices(price) or settings.prices)
 
 
 def _agree(

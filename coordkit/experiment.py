@@ -541,7 +541,8 @@ def run(
         KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
         ModelProblem: if a real model cannot go on; what is finished is kept here too.
     """
-    settings, model = _with_model(settings, model, runs)
+    model = _chosen(settings, model, runs)
+    settings = with_model(settings, model) if model else settings
     case = case_of(settings)
     stacks = list(dict.fromkeys(stacks))  # a stack given twice would double its rows
     folder = runs / f"{settings.case}-{settings.key()}"
@@ -563,19 +564,25 @@ def run(
     return table, folder
 
 
-def _with_model(
-    settings: Settings, model: BaseChatModel | None, runs: Path
-) -> tuple[Settings, BaseChatModel | None]:
-    """Settings that name the model, and the model; None for the simulated one in its processes."""
+def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
+    """Settings that name a real model; tokens of unknown price count as free."""
+    known = model.meter.prices or Prices(0, 0)
+    prices = replace(
+        settings.prices,
+        input_per_million=known.input_per_million,
+        output_per_million=known.output_per_million,
+    )
+    return replace(settings, **model.identity, prices=prices)
+
+
+def _chosen(settings: Settings, model: BaseChatModel | None, runs: Path) -> MeteredChatModel | None:
+    """The model to measure; None for the simulated one, which runs in processes of its own."""
     if model is None and settings.model != SIMULATED:
-        prices, sample = settings.prices, settings.simulation.seed
-        cache = runs / "responses.sqlite"
-        model = make(settings.model, cache=cache, prices=prices, sample=sample)
-    if isinstance(model, MeteredChatModel):
-        return replace(settings, **model.identity), model
-    if model is not None:
+        sample = settings.simulation.seed
+        model = make(settings.model, cache=runs / "responses.sqlite", sample=sample)
+    if model is not None and not isinstance(model, MeteredChatModel):
         raise TypeError("give run() a model that coordkit.model() has made")
-    return settings, None
+    return model
 
 
 def _map(

@@ -346,8 +346,9 @@ class MeteredChatModel(BaseChatModel):
             if error is not None:  # out of the except clause: its traceback holds the key
                 return self._without_answer(error)
         reply = reply.model_copy(update={"usage_metadata": usage, "id": None})
-        text = scrub(json.dumps(message_to_dict(reply)), secrets_of(self.inner))
-        return Kept(json.loads(text))
+        text = json.dumps(message_to_dict(reply), ensure_ascii=False)
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+        return Kept(json.loads(scrub(text, secrets_of(self.inner))))
 
     def _without_answer(self, error: Exception) -> Kept:
         """What an error means: nothing delivered, an unusable answer, or the end of the run."""
