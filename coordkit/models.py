@@ -90,7 +90,8 @@ class Meter:
             )
         self.prices, self.budget = prices, budget
         self.spent, self.sent, self.kept = 0.0, 0, 0
-        self._reserved, self._silent = 0.0, 0
+        self._in_flight: list[float] = []  # what each call under way can cost at worst
+        self._silent = 0
         self._settled = threading.Condition()
 
     @contextmanager
@@ -107,20 +108,20 @@ class Meter:
         worst = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
         with self._settled:
             if self.budget is not None:
-                while self._reserved and self.spent + self._reserved + worst > self.budget:
+                while self._in_flight and self.spent + sum(self._in_flight) + worst > self.budget:
                     self._settled.wait()
                 if self.spent + worst > self.budget:
                     raise BudgetReached(
                         f"stopped before the budget of {self.budget:.2f} USD would be exceeded: "
                         f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}"
                     )
-            self._reserved += worst
+            self._in_flight.append(worst)
             self.sent += 1
         try:
             yield
         finally:
             with self._settled:
-                self._reserved -= worst
+                self._in_flight.remove(worst)
                 self._settled.notify_all()
 
     def pay(self, sent: float, received: float) -> None:
