@@ -112,7 +112,7 @@ class Meter:
                     self._settled.wait()
                 if self.spent + worst > self.budget:
                     raise BudgetReached(
-                        f"stopped before the budget of {self.budget:.2f} USD would be exceeded: "
+                        f"stopped before the budget of {self.budget:g} USD would be exceeded: "
                         f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}"
                     )
             self._in_flight.append(worst)
@@ -300,8 +300,7 @@ class MeteredChatModel(BaseChatModel):
     def _send(self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> AIMessage:
         """The reply to one request: kept before, or asked for now and kept before it is used."""
         key, size = self._key(form, messages, tools)
-        request = Prompt.read(messages).request
-        name = str(request or "a request")
+        name = _named(messages)
         with self.responses.once(key):
             kept = self.responses.get(key)
             if kept is None or (kept.failed and self.inner is not None):
@@ -374,6 +373,14 @@ class MeteredChatModel(BaseChatModel):
 
 
 _NO_USAGE = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+
+
+def _named(messages: Sequence[BaseMessage]) -> str:
+    """What a request is called in errors: the id in its prompt, if it has one."""
+    try:
+        return str(Prompt.read(messages[:2]).request or "a request")
+    except (ValueError, RecursionError):  # somebody's own "## Task", which is not ours
+        return "a request"
 
 
 def _essence(message: BaseMessage) -> list[Any]:
