@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 
 import uvicorn
@@ -49,8 +50,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+_named = cache(load_case)  # for its skills, which hold none of its data
+
+
 def _cases(cases: Sequence[str | Case]) -> list[Case]:
-    return [load_case(case) if isinstance(case, str) else case for case in cases]
+    return [_named(case) if isinstance(case, str) else case for case in cases]
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -64,7 +68,13 @@ def _listen(host: str, port: int) -> socket.socket:
 def _server(options: Options, cases: Sequence[str | Case]) -> uvicorn.Server:
     app = make_app(options, [] if options.upstream else _cases(cases))
     return uvicorn.Server(
-        uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            app,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=2,
+        )
     )
 
 

@@ -221,7 +221,8 @@ def _from_nothing(ask: Ask) -> Reply:
         part = Part(text, name, f"call_{key}", schema)
     else:
         heard = ask.messages[-1].text if isinstance(ask.messages[-1], ToolMessage) else said
-        part = Part(f"I read: {' '.join(heard.split())[:300]}. That is all a simulated model says.")
+        words = " ".join(heard.split())[:300]
+        part = Part(f'I read: "{words}". That is all that a simulated model says.')
     return Reply([part], [], (ask.size(), len(part.text) // 4))
 
 

@@ -337,7 +337,8 @@ def _embedded(raw: dict[str, Any], texts: list[str]) -> dict[str, Any]:
         raise ApiError(400, "dimensions: must be an integer from 1 to 4096", param="dimensions")
     if form not in ("float", "base64"):
         raise ApiError(400, "encoding_format: must be float or base64", param="encoding_format")
-    rows = HashingVectorizer(n_features=size).transform(texts).toarray().astype("<f4")
+    words = HashingVectorizer(n_features=size, token_pattern=r"\w+")
+    rows = words.transform(texts).toarray().astype("<f4")
 
     def written(row: np.ndarray[Any, Any]) -> Any:
         return base64.b64encode(row.tobytes()).decode() if form == "base64" else row.tolist()

@@ -8,7 +8,7 @@ from typing import Any
 
 _DEEP = 6  # levels after which only what is required is filled in, so that recursion ends
 _TOO_DEEP = 24  # levels after which a schema that requires itself for ever is given up
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?\b")
 _FORMATS = {
     "date": "2026-01-31",
     "date-time": "2026-01-31T12:00:00Z",
