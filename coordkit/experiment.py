@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from hashlib import blake2b
@@ -555,10 +556,11 @@ def run(
     todo = [b for b in blocks if b.stack.label not in whole and not (folder / b.file).exists()]
     done = total - sum(block.size for block in todo) * settings.trials
     progress(done, total)
-    for block, frame in _map(settings, todo, processes, model):
-        _write(frame, folder / block.file)
-        done += len(frame)
-        progress(done, total)
+    with model.meter.while_running() if model else nullcontext():
+        for block, frame in _map(settings, todo, processes, model):
+            _write(frame, folder / block.file)
+            done += len(frame)
+            progress(done, total)
     table = _collect(folder, whole, stacks, blocks)
     _write_manifest(settings, sorted({*whole, *(stack.label for stack in stacks)}), folder)
     return table, folder

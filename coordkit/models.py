@@ -91,7 +91,7 @@ class Meter:
         self.prices, self.budget = prices, budget
         self.spent, self.sent, self.kept = 0.0, 0, 0
         self._in_flight: list[float] = []  # what each call under way can cost at worst
-        self._silent = 0
+        self._silent, self._stopped = 0, False
         self._settled = threading.Condition()
 
     @contextmanager
@@ -104,9 +104,12 @@ class Meter:
 
         Raises:
             BudgetReached: if even with all calls in flight settled the budget might be exceeded.
+            ModelProblem: if the run has ended, and this is one of its threads.
         """
         worst = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
         with self._settled:
+            if self._stopped:
+                raise ModelProblem("the run has ended")
             if self.budget is not None:
                 while self._in_flight and self.spent + sum(self._in_flight) + worst > self.budget:
                     self._settled.wait()
@@ -123,6 +126,16 @@ class Meter:
             with self._settled:
                 self._in_flight.remove(worst)
                 self._settled.notify_all()
+
+    @contextmanager
+    def while_running(self) -> Iterator[None]:
+        """Let calls be made; if the run ends early, its threads make no more of them."""
+        self._stopped = False
+        try:
+            yield
+        except BaseException:
+            self._stopped = True
+            raise
 
     def pay(self, sent: float, received: float) -> None:
         """Add the cost of a call; an answer also shows that the endpoint is there."""

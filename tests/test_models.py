@@ -36,6 +36,7 @@ from coordkit.models import (
 from coordkit.prices import Prices
 from coordkit.prompt import Request, write_prompt
 from coordkit.stack import Stack
+from coordkit.trace import tell
 
 FEW = 4
 STACKS = [Stack(), Stack.rung(4), Stack.rung(6)]
@@ -213,6 +214,17 @@ def test_a_run_stops_before_its_budget_and_goes_on_with_a_new_one(tmp_path: Path
     assert model.meter.spent + rest.meter.spent == pytest.approx(whole.meter.spent)
 
 
+def test_threads_of_a_run_that_has_ended_send_nothing_more() -> None:
+    meter = Meter(None)
+    with pytest.raises(KeyboardInterrupt), meter.while_running():
+        raise KeyboardInterrupt
+    with pytest.raises(ModelProblem, match="has ended"), meter.reserve(0, 0):
+        raise AssertionError
+    with meter.while_running(), meter.reserve(0, 0):
+        meter.pay(0, 0)
+    assert meter.sent == 1
+
+
 def test_a_call_waits_for_those_under_way_before_it_gives_up() -> None:
     meter, held, passed = Meter(Prices(0, 1.0), 0.0015), threading.Event(), []
 
@@ -341,6 +353,22 @@ def test_what_the_user_must_mend_ends_the_run_in_one_line(error: Exception, tmp_
         run(Settings("billing", tasks=1), [Stack()], tmp_path, 1, model=raising(error))
     assert "\n" not in str(found.value) and "Scripted" in str(found.value)
     assert found.value.__cause__ is None and found.value.__context__ is None
+
+
+def test_a_trace_shows_what_was_said_instead_of_an_answer() -> None:
+    for reply, words in ((AIMessage("No, thanks."), "No, thanks."), (AIMessage(""), "nothing")):
+        model = scripted(lambda messages, tools, reply=reply: reply)
+        bench = make_bench(Settings("billing", tasks=1), Stack(), model)
+        assert f"answered in words: {words}" in tell(bench, bench.at.case.tasks[0])
+
+
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_every_field_and_tool_is_described_to_the_model(case: str) -> None:
+    found = case_of(Settings(case, tasks=FEW))
+    for step in found.steps:
+        assert len(step.instruction.split()) > 15, "written as for a person"
+        assert all(f.description for f in step.schema.model_fields.values()), step.name
+    assert all(t.__doc__ for t in found.tools(found.environment()).values())
 
 
 def test_status_codes_are_found_wherever_a_client_puts_them() -> None:
