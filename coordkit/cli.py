@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     from coordkit.experiment import Settings
     from coordkit.ladder import Entry, Summary
+    from coordkit.models import MeteredChatModel
+    from coordkit.prices import Prices
     from coordkit.stack import Stack
 
 app = typer.Typer(
@@ -69,6 +72,29 @@ Layers = Annotated[
     str,
     typer.Option(metavar="LIST", help=f"full, none, or any of {','.join(LAYERS)}."),
 ]
+Model = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="simulated; openai:NAME for any endpoint of that interface (OPENAI_API_KEY, "
+        "OPENAI_BASE_URL); or provider:NAME, as LangChain's init_chat_model has it.",
+    ),
+]
+Budget = Annotated[
+    float | None, typer.Option(min=0, help="Stop before the calls of this command cost more.")
+]
+PriceIn = Annotated[
+    float | None, typer.Option(min=0, help="USD per million tokens sent, instead of the list's.")
+]
+PriceOut = Annotated[float | None, typer.Option(min=0, help="The same for tokens received.")]
+Concurrency = Annotated[
+    int, typer.Option(min=1, max=64, help="Requests under way at a time to a real model.")
+]
+Replay = Annotated[
+    bool,
+    typer.Option("--replay", help="Answer from the responses kept: no key, no network."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Spend money without asking first.")]
 Defaults = {"reliability": 0.96, "correlation": 0.32, "reviewer_accuracy": 0.95}
 
 
@@ -108,6 +134,13 @@ def ladder(
     no_knockouts: Annotated[
         bool, typer.Option("--no-knockouts", help="Do not measure each layer's absence.")
     ] = False,
+    model: Model = "simulated",
+    budget_usd: Budget = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    concurrency: Concurrency = 4,
+    replay: Replay = False,
+    yes: Yes = False,
 ) -> None:
     """Climb the ladder of layers and print the failure rate at every rung.
 
@@ -126,7 +159,11 @@ def ladder(
         ]
         _check_targets("--json", json_file, runs)
         stacks = ladder_stacks(chosen, not no_knockouts)
-        measured = [(s, *_measure(s, stacks, runs, processes)) for s in plans]
+        chat = _chat(model, runs, seed, budget_usd, (price_in, price_out), replay)
+        plans = [_with_chat(s, chat, (price_in, price_out)) for s in plans]
+        _agree(plans, stacks, chat, yes or replay)
+        workers = concurrency if chat else processes
+        measured = [(s, *_measure(s, stacks, runs, workers, chat)) for s in plans]
         results = [(summarise(table, s, chosen), table) for s, table, _ in measured]
         folder = measured[0][2] if len(measured) == 1 else runs
         _show(results, folder, json_file)
@@ -146,6 +183,13 @@ def run(
     json_file: Json = None,
     processes: Processes = None,
     runs: Runs = Path("runs"),
+    model: Model = "simulated",
+    budget_usd: Budget = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    concurrency: Concurrency = 4,
+    replay: Replay = False,
+    yes: Yes = False,
 ) -> None:
     """Measure one stack: any subset of the layers."""
     with _clear_errors():
@@ -156,7 +200,11 @@ def run(
             case, tasks, seed, trials, reliability, correlation, reviewer_accuracy, data
         )
         _check_targets("--json", json_file, runs)
-        table, folder = _measure(settings, [stack], runs, processes)
+        chat = _chat(model, runs, seed, budget_usd, (price_in, price_out), replay)
+        settings = _with_chat(settings, chat, (price_in, price_out))
+        _agree([settings], [stack], chat, yes or replay)
+        workers = concurrency if chat else processes
+        table, folder = _measure(settings, [stack], runs, workers, chat)
         _show([(summarise_stack(table, settings, stack), table)], folder, json_file, report=False)
 
 
@@ -208,6 +256,9 @@ def trace(
     correlation: Correlation = Defaults["correlation"],
     reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer_accuracy"],
     data: Data = None,
+    model: Model = "simulated",
+    runs: Runs = Path("runs"),
+    replay: Replay = False,
 ) -> None:
     """Tell one trial step by step: what each agent saw and said, and why it failed.
 
@@ -227,10 +278,9 @@ def trace(
         elif task_id not in known:
             _fail(_unknown_task(case, task_id, list(known)))
         else:
-            _console().print(
-                tell(make_bench(settings, stack), known[task_id], trial),
-                markup=False, soft_wrap=True,
-            )  # fmt: skip
+            chat = _chat(model, runs, seed, replay=replay)
+            bench = make_bench(_with_chat(settings, chat), stack, chat)
+            _console().print(tell(bench, known[task_id], trial), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -335,10 +385,11 @@ def _clear_errors() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
-    except ValueError as error:
+    except Exception as error:
         from coordkit.data.tables import DataError
+        from coordkit.models import ModelProblem
 
-        if not isinstance(error, DataError):
+        if not isinstance(error, DataError | ModelProblem):
             raise
         _fail(str(error))
 
@@ -430,17 +481,90 @@ def _unknown_task(case: str, task_id: str, known: Sequence[str]) -> str:
     return f"{case} has no task '{task_id}'; {hint}coordkit trace {case} lists all {len(known):,}"
 
 
+# --- a real model --------------------------------------------------------------------------------
+
+
+def _chat(
+    model: str,
+    runs: Path,
+    seed: int,
+    budget: float | None = None,
+    price: tuple[float | None, float | None] = (None, None),
+    replay: bool = False,
+) -> MeteredChatModel | None:
+    """The real model that was asked for, seen to answer; None for the simulated one."""
+    if model == "simulated":
+        if budget is not None or replay:
+            _fail("--budget-usd and --replay are for a real model: name it with --model")
+        return None
+    from coordkit.models import MeteredChatModel, make
+
+    chat = make(
+        model, cache=runs / "responses.sqlite", prices=_prices(price), budget=budget,
+        replay=replay, sample=seed,
+    )  # fmt: skip
+    assert isinstance(chat, MeteredChatModel)
+    if not replay:
+        chat.check()
+    return chat
+
+
+def _prices(price: tuple[float | None, float | None]) -> Prices | None:
+    from coordkit.prices import Prices
+
+    if None in price:
+        if price != (None, None):
+            _fail("--price-in and --price-out belong together; give both, USD per million tokens")
+        return None
+    return Prices(*price)  # type: ignore[arg-type]  # neither is None here
+
+
+def _with_chat(
+    settings: Settings,
+    chat: MeteredChatModel | None,
+    price: tuple[float | None, float | None] = (None, None),
+) -> Settings:
+    """Settings that name the model and its prices."""
+    from coordkit.experiment import with_model
+
+    if chat:
+        return with_model(settings, chat)
+    return replace(settings, prices=_prices(price) or settings.prices)
+
+
+def _agree(
+    plans: Sequence[Settings], stacks: Sequence[Stack], chat: MeteredChatModel | None, yes: bool
+) -> None:
+    """Say what a run on a real model will cost and send where, and ask whether to go on."""
+    if chat is None or chat.inner is None:
+        return
+    from coordkit.estimate import estimate
+
+    for settings in plans:
+        typer.echo(f"{settings.case}: {estimate(settings, stacks, chat)}", err=True)
+    if chat.responses.count():
+        kept = f"{chat.responses.count():,} responses are kept in {chat.responses.path}"
+        typer.echo(f"{kept}; what is among them costs nothing", err=True)
+    if not yes and not typer.confirm("Go on?", err=True):
+        raise typer.Exit(STOPPED)
+
+
 # --- running and showing -------------------------------------------------------------------------
 
 
 def _measure(
-    settings: Settings, stacks: Sequence[Stack], runs: Path, processes: int | None
+    settings: Settings,
+    stacks: Sequence[Stack],
+    runs: Path,
+    workers: int | None,
+    chat: MeteredChatModel | None = None,
 ) -> tuple[pd.DataFrame, Path]:
     """Run stacks under a progress bar."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
     from coordkit.experiment import run as run_stacks
+    from coordkit.models import ModelProblem
 
     counts = [0, 0]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -456,13 +580,17 @@ def _measure(
                 counts[:] = done, total
                 bar.update(line, completed=done)
 
-            return run_stacks(settings, stacks, runs, processes, progress)
-    except KeyboardInterrupt:
+            table, folder = run_stacks(settings, stacks, runs, workers, progress, chat)
+    except (KeyboardInterrupt, ModelProblem) as stopped:
         if not counts[1]:
             raise
+        why = str(stopped) or "stopped"
         kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
-        typer.echo(f"\ncoordkit: stopped; {kept}; the same command continues there", err=True)
-        raise typer.Exit(STOPPED) from None
+        typer.echo(f"\ncoordkit: {why}; {kept}; the same command continues there", err=True)
+        raise typer.Exit(STOPPED if isinstance(stopped, KeyboardInterrupt) else OUR_ERROR) from None
+    if chat:
+        typer.echo(f"{settings.model}: {chat.meter}", err=True)
+    return table, folder
 
 
 def _console(err: bool = False) -> Any:

@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, lru_cache
 from hashlib import blake2b
@@ -38,29 +39,15 @@ from coordkit.layers.execution import GENERALIST, is_transient
 from coordkit.layers.human import Approver, Review, SimulatedReviewer
 from coordkit.layers.planning import SKILLS
 from coordkit.layers.state import RunState
+from coordkit.models import SIMULATED, MeteredChatModel, make
+from coordkit.prices import Prices
 from coordkit.prompt import Prompt
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace, build, trial_id
 
 BLOCK = 100  # tasks per unit of work: seconds of computing, and what a crash can lose
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What calls and reviews cost and how long calls take; only these turn counts into money.
-
-    Args:
-        input_per_million, output_per_million: USD per million tokens; the defaults are the list
-            price of OpenAI's gpt-4.1-mini of 2025-04-14.
-        per_review: USD per review; three minutes of a person at 30 USD an hour (our assumption).
-        first_token_seconds, tokens_per_second: latency of a call (our assumption).
-    """
-
-    input_per_million: float = 0.40
-    output_per_million: float = 1.60
-    per_review: float = 1.50
-    first_token_seconds: float = 0.5
-    tokens_per_second: float = 80.0
+REMOTE_BLOCK = 5  # of a model that is waited for; its responses are kept one by one besides
+CONCURRENCY = 4  # requests under way at a time to such a model
 
 
 @dataclass(frozen=True)
@@ -76,6 +63,8 @@ class Settings:
         stack: settings of the layers (its ``layers`` are replaced by each stack measured).
         reviewer_accuracy, reviewer_fatigue: the simulated reviewer.
         prices: price table.
+        model, endpoint, sampling: which model, as `coordkit.models.make` takes it, and for a real
+            one where it is and what else determines its answers (`run` fills these in).
 
     ``version`` is worked out: a fingerprint of the data, of this package and of the libraries'
     versions, so that results from before a change of any are not taken for results after it.
@@ -90,6 +79,9 @@ class Settings:
     reviewer_accuracy: float = 0.95
     reviewer_fatigue: float = 0.05
     prices: Prices = field(default_factory=Prices)
+    model: str = SIMULATED
+    endpoint: str = ""
+    sampling: str = ""
     version: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -278,9 +270,7 @@ def run_trial(
     escalated = bool(verdict.get("reason"))
     spent_in, spent_out = recorder.tokens()
     calls = len(recorder.replies) + len(recorder.errors)
-    cost = (
-        spent_in * prices.input_per_million + spent_out * prices.output_per_million
-    ) / 1e6 + escalated * prices.per_review
+    cost = prices.of_tokens(spent_in, spent_out) + escalated * prices.per_review
     return {
         "case": bench.at.case.name,
         "stack": bench.at.stack.label,
@@ -389,6 +379,7 @@ def cause_of(
     intent is not understood, but also an answer from what was shown where something else was not.
     A customer's own terms are an example: no record names them, so with the house terms in the
     prompt nobody can know that there are others, and applying those of the house is no guess.
+    A real model does not tell its slips and guesses: what it gets wrong is ``unknown``.
     """
     if (state.get("verdict") or {}).get("reason"):
         return "reviewer"
@@ -405,7 +396,9 @@ def cause_of(
     guessed = {g for m in recorder.replies for g in m.response_metadata.get("guessed", [])}
     if guessed:
         return "missing: " + ", ".join(sorted(guessed))
-    return f"{state['status']}" if state["status"] != "done" else "misread"
+    if state["status"] != "done":
+        return state["status"]
+    return "misread" if faultless(bench.at.model) else "unknown"
 
 
 def _failure_without_slips(bench: Bench, task: Task, trial: int) -> str:
@@ -479,14 +472,26 @@ def make_bench(
 _bench = lru_cache(maxsize=1)(make_bench)
 
 
-def _run_block(settings: Settings, stack: Stack, start: int) -> pd.DataFrame:
-    """Run one block of tasks, in this or another process."""
+_thread = threading.local()
+
+
+def _own_bench(settings: Settings, stack: Stack, model: BaseChatModel) -> Bench:
+    """A bench of this thread's own, for two trials cannot share a database; the last is kept."""
+    key = (settings.key(), stack, id(model))
+    if getattr(_thread, "key", None) != key:
+        _thread.bench = make_bench(settings, stack, model)
+        _thread.key = key
+    return _thread.bench  # type: ignore[no-any-return]
+
+
+def _run_block(settings: Settings, block: Block, model: BaseChatModel | None) -> pd.DataFrame:
+    """Run one block of tasks, in this or another process or thread."""
     if threading.current_thread() is threading.main_thread() and _is_worker():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    bench = _bench(settings, stack)
+    bench = _own_bench(settings, block.stack, model) if model else _bench(settings, block.stack)
     if _is_worker():
         _collect_seldom()
-    tasks = bench.at.case.tasks[start : start + BLOCK]
+    tasks = bench.at.case.tasks[block.start : block.start + block.size]
     rows = [
         run_trial(bench, task, trial, settings.prices)
         for task in tasks
@@ -515,6 +520,7 @@ class Block:
 
     stack: Stack
     start: int
+    size: int
 
     @property
     def file(self) -> str:
@@ -528,6 +534,7 @@ def run(
     runs: Path = Path("runs"),
     processes: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    model: BaseChatModel | None = None,
 ) -> tuple[pd.DataFrame, Path]:
     """Measure stacks; the same settings continue what an interrupted run has finished.
 
@@ -535,8 +542,11 @@ def run(
         settings: what to measure.
         stacks: which stacks; one given twice is measured and returned once.
         runs: folder for the results.
-        processes: worker processes; None takes one per core, 1 stays in this process.
+        processes: worker processes; None takes one per core, 1 stays in this process. With a real
+            model: threads, which is how many requests are under way; None takes 4.
         progress: called with trials done and trials in all.
+        model: a model of `coordkit.models.make`; None makes the one that the settings name, with
+            its responses kept in ``runs/responses.sqlite``.
 
     Returns:
         The table (one row per trial, ordered by stack and feed) and the folder with
@@ -544,46 +554,75 @@ def run(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
+        ModelProblem: if a real model cannot go on; what is finished is kept here too.
     """
+    model = _chosen(settings, model, runs)
+    settings = with_model(settings, model) if model else settings
     case = case_of(settings)
     stacks = list(dict.fromkeys(stacks))  # a stack given twice would double its rows
     folder = runs / f"{settings.case}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)
-    blocks = [Block(s, i) for s in stacks for i in range(0, len(case.tasks), BLOCK)]
+    size = REMOTE_BLOCK if model else BLOCK
+    starts = range(0, len(case.tasks), size)
+    blocks = [Block(s, i, min(size, len(case.tasks) - i)) for s in stacks for i in starts]
     whole = _finished(folder / "trials.parquet")
     total = len(stacks) * len(case.tasks) * settings.trials
     todo = [b for b in blocks if b.stack.label not in whole and not (folder / b.file).exists()]
-    done = total - sum(_size(b, case) for b in todo) * settings.trials
+    done = total - sum(block.size for block in todo) * settings.trials
     progress(done, total)
-    for block, frame in _map(settings, todo, processes):
-        _write(frame, folder / block.file)
-        done += len(frame)
-        progress(done, total)
+    with model.meter.while_running() if model else nullcontext():
+        for block, frame in _map(settings, todo, processes, model):
+            _write(frame, folder / block.file)
+            done += len(frame)
+            progress(done, total)
     table = _collect(folder, whole, stacks, blocks)
     _write_manifest(settings, sorted({*whole, *(stack.label for stack in stacks)}), folder)
     return table, folder
 
 
-def _size(block: Block, case: Case) -> int:
-    return min(BLOCK, len(case.tasks) - block.start)
+def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
+    """Settings that name a real model; tokens of unknown price count as free."""
+    known = model.meter.prices or Prices(0, 0)
+    prices = replace(
+        settings.prices,
+        input_per_million=known.input_per_million,
+        output_per_million=known.output_per_million,
+    )
+    return replace(settings, **model.identity, prices=prices)
+
+
+def _chosen(settings: Settings, model: BaseChatModel | None, runs: Path) -> MeteredChatModel | None:
+    """The model to measure; None for the simulated one, which runs in processes of its own."""
+    if model is None and settings.model != SIMULATED:
+        sample = settings.simulation.seed
+        model = make(settings.model, cache=runs / "responses.sqlite", sample=sample)
+    if model is not None and not isinstance(model, MeteredChatModel):
+        raise TypeError("give run() a model that coordkit.model() has made")
+    return model
 
 
 def _map(
-    settings: Settings, blocks: Sequence[Block], processes: int | None
+    settings: Settings, blocks: Sequence[Block], processes: int | None, model: BaseChatModel | None
 ) -> Iterator[tuple[Block, pd.DataFrame]]:
     if processes == 1 or len(blocks) <= 1:
         for block in blocks:
-            yield block, _run_block(settings, block.stack, block.start)
+            yield block, _run_block(settings, block, model)
         return
-    work = (delayed(_tagged)(settings, block) for block in blocks)
+    work = (delayed(_tagged)(settings, block, model) for block in blocks)
+    workers = (processes or -1) if model is None else (processes or CONCURRENCY)
     pool = Parallel(
-        n_jobs=processes or -1, return_as="generator_unordered", pre_dispatch="2*n_jobs"
+        n_jobs=workers,
+        backend="threading" if model else None,
+        return_as="generator_unordered",
+        pre_dispatch="2*n_jobs" if model is None else "n_jobs",
     )
     yield from pool(work)
 
 
-def _tagged(settings: Settings, block: Block) -> tuple[Block, pd.DataFrame]:
-    return block, _run_block(settings, block.stack, block.start)
+def _tagged(
+    settings: Settings, block: Block, model: BaseChatModel | None
+) -> tuple[Block, pd.DataFrame]:
+    return block, _run_block(settings, block, model)
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

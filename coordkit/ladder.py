@@ -22,7 +22,6 @@ from coordkit.stack import Stack
 from coordkit.statistics import failure_interval, paired_difference, pass_hat_k
 
 FULL = Stack.rung(len(LAYERS))
-MODEL = "simulated"
 FATES = ("harmless", "repaired", "escalated", "shipped")
 CHANCE = 0.05  # a change with a larger p-value is reported as one that chance may explain
 
@@ -95,7 +94,7 @@ def _summary(table: pd.DataFrame, settings: Settings, stacks: Sequence[Stack]) -
     shown = [None, *stacks]
     return {
         "case": settings.case,
-        "model": MODEL,
+        "model": settings.model,
         "seed": settings.simulation.seed,
         "tasks": int(table["task"].nunique()),
         "settings": settings.as_dict(),

@@ -769,3 +769,32 @@ def formula_figure(
     figure = titled_figure(title, traces)
     figure.update_xaxes(title_text=x_title)
     return figure.update_yaxes(title_text="failure rate, %", rangemode="tozero")
+
+
+def prediction_figure(predicted: pd.DataFrame, measured: pd.DataFrame) -> go.Figure:
+    """Failure rates predicted from one step's reliability beside those measured.
+
+    Args:
+        predicted, measured: ``rate``, ``low`` and ``high`` (fractions) over the number of steps.
+    """
+    x, band = [*predicted.index], [*predicted["high"], *predicted["low"][::-1]]
+    traces = [
+        go.Scatter(
+            x=[*x, *x[::-1]], y=[100 * rate for rate in band], fill="toself", mode="none",
+            fillcolor=_faint(VERMILION), name="its 95 % interval", hoverinfo="skip",
+        ),
+        go.Scatter(
+            x=x, y=100 * predicted["rate"], mode="lines", name="predicted, 1 − pⁿ",
+            line={"color": VERMILION, "dash": "dash"}, hovertemplate="%{x} steps: %{y:.1f} %",
+        ),
+        go.Scatter(
+            x=[*measured.index], y=100 * measured["rate"], mode="markers", name="measured",
+            error_y=whiskers(*(100 * measured[end] for end in ("rate", "low", "high"))),
+            marker={"color": BLUE, "size": 9}, hovertemplate="%{x} steps: %{y:.1f} %",
+        ),
+    ]  # fmt: skip
+    ends = [f"{100 * frame['rate'].iloc[-1]:.1f} %" for frame in (predicted, measured)]
+    title = f"After {x[-1]} steps {ends[0]} predicted, {ends[1]} measured"
+    figure = titled_figure(title, traces)
+    figure.update_xaxes(title_text="steps that depend on each other", dtick=1)
+    return figure.update_yaxes(title_text="tasks gone wrong, %", rangemode="tozero")

@@ -201,6 +201,9 @@ def _said(reply: AIMessage | BaseException) -> list[str]:
     guessed = _meta(reply, "guessed")
     notes = [f"  ? had to guess: {', '.join(guessed)}"] if guessed else []
     garbled = [f"answered, garbled: {_value(c['args'])}" for c in reply.invalid_tool_calls]
+    if not (reply.tool_calls or garbled):  # a real model may say anything, or be cut off
+        words = reply.response_metadata.get("problem") or str(reply.text) or "nothing"
+        garbled = [f"answered in words: {_value(words)}"]
     return [*map(_call, reply.tool_calls), *garbled, *notes, *faults]
 
 

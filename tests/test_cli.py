@@ -18,7 +18,6 @@ from coordkit.cli import app
 from coordkit.data.generate_billing import generate_billing
 from coordkit.data.tables import write_dataset
 from coordkit.layers import LAYERS
-from coordkit.stack import Stack
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "coordkit.cli"]
@@ -387,9 +386,9 @@ def test_ctrl_c_keeps_finished_blocks_and_the_rerun_is_as_if_nothing_happened(
 
     measured = []
 
-    def noting(settings: experiment.Settings, stack: Stack, start: int) -> pd.DataFrame:
-        measured.append(experiment.Block(stack, start).file)
-        return run_block(settings, stack, start)
+    def noting(settings: experiment.Settings, block: experiment.Block, model: None) -> pd.DataFrame:
+        measured.append(block.file)
+        return run_block(settings, block, model)
 
     run_block = experiment._run_block
     monkeypatch.setattr(experiment, "_run_block", noting)

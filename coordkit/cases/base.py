@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from coordkit.environment import Environment
 from coordkit.prompt import Answer
+
+MOST = 10**12  # largest number in an answer; its cents still fit a database's integer
 
 
 class StepAnswer(BaseModel):
@@ -24,6 +26,23 @@ class StepAnswer(BaseModel):
     confidence: float = Field(
         default=0.5, ge=0, le=1, description="How sure you are that this answer is right, 0 to 1."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sane_numbers(cls, answer: Any) -> Any:
+        """Reject what JSON readers let through and no ledger takes: NaN, and endless amounts."""
+        if any(not abs(number) <= MOST for number in _numbers(answer)):
+            raise ValueError(f"numbers must lie between -{MOST:,} and {MOST:,}")
+        return answer
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Every number in a JSON value, however deep."""
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(part)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,22 @@
 
 import ast
 import importlib
+import pkgutil
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
+import coordkit.exercises
 from coordkit.book import WIDGET
 from coordkit.exercises import Exercise
 from coordkit.layers import LAYERS
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 LAYER_NOTEBOOKS = [p for p in NOTEBOOKS if p.stem[3:] in LAYERS]
+_MODULES = {module.name for module in pkgutil.iter_modules(coordkit.exercises.__path__)}
+EXERCISED = [p for p in NOTEBOOKS if p.stem[3:] in _MODULES]
 Definition = ast.FunctionDef | ast.ClassDef
 
 
@@ -65,7 +69,11 @@ def test_a_layer_notebook_builds_the_package_s_own_code(path: Path) -> None:
     assert len(built) >= 3, f"{path.name} builds only {sorted(built)} of its layer"
 
 
-@pytest.mark.parametrize("path", LAYER_NOTEBOOKS, ids=lambda p: p.stem)
+def test_every_layer_has_exercises() -> None:
+    assert {*LAYERS} <= _MODULES and len(EXERCISED) == len(_MODULES)
+
+
+@pytest.mark.parametrize("path", EXERCISED, ids=lambda p: p.stem)
 def test_every_exercise_is_in_its_notebook_as_its_starter(path: Path) -> None:
     cells = [source.strip() for source in code(path)]
     found = exercises(path.stem[3:])
@@ -75,7 +83,7 @@ def test_every_exercise_is_in_its_notebook_as_its_starter(path: Path) -> None:
         assert any(f"{exercise.name}.check(" in c or f".check({exercise.name})" in c for c in cells)
 
 
-ALL = [(p.stem[3:], e) for p in LAYER_NOTEBOOKS for e in exercises(p.stem[3:])]
+ALL = [(p.stem[3:], e) for p in EXERCISED for e in exercises(p.stem[3:])]
 
 
 @pytest.mark.parametrize(("layer", "exercise"), ALL, ids=lambda x: getattr(x, "name", x))

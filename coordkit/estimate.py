@@ -1,0 +1,123 @@
+"""What a run on a real model will cost and send where, said before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from coordkit.experiment import Settings, case_of, run
+from coordkit.models import SIMULATED, MeteredChatModel
+from coordkit.prices import list_price
+from coordkit.stack import Stack
+
+SAMPLE = 20  # tasks that the simulated model does first, for nothing, to count calls and tokens
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run should take, counted on the simulated model.
+
+    Attributes:
+        label, endpoint: the model that is asked, and where.
+        trials, calls: in all.
+        sent, received: tokens in all; a model that reasons before it answers writes more.
+        usd: their cost, None if no price is known.
+        price: where the price comes from.
+        shown: what of the data the model is shown.
+    """
+
+    label: str
+    endpoint: str
+    trials: int
+    calls: float
+    sent: float
+    received: float
+    usd: float | None
+    price: str
+    shown: str
+
+    def __str__(self) -> str:
+        cost = "at unknown prices" if self.usd is None else f"about {self.usd:.2f} USD"
+        return (
+            f"{self.trials:,} trials on {self.label} at {self.endpoint}: about {self.calls:,.0f} "
+            f"calls, {self.sent:,.0f} tokens sent and {self.received:,.0f} received, {cost} "
+            f"({self.price})\nWhat is sent there: {self.shown}"
+        )
+
+
+def estimate(
+    settings: Settings, stacks: Sequence[Stack], model: MeteredChatModel, sample: int = SAMPLE
+) -> Estimate:
+    """Estimate a run by doing a sample of it with the simulated model.
+
+    Args:
+        settings: what will be measured.
+        stacks: which stacks.
+        model: the real model; it is not asked anything.
+        sample: tasks to do, 1 or more.
+    """
+    case = case_of(settings)
+    tasks = len(case.tasks)
+    few = replace(
+        settings, tasks=min(sample, tasks), trials=1, model=SIMULATED, endpoint="", sampling=""
+    )
+    with TemporaryDirectory() as folder:
+        table, _ = run(few, stacks, Path(folder), processes=1)
+    runs_of_each = tasks * settings.trials
+    means = table.groupby("stack")[["calls", "input_tokens", "output_tokens"]].mean().sum()
+    calls, sent, received = (float(x) * runs_of_each for x in means)
+    prices = model.meter.prices
+    return Estimate(
+        label=model.label,
+        endpoint=model.endpoint,
+        trials=len(set(stacks)) * runs_of_each,
+        calls=calls,
+        sent=sent,
+        received=received,
+        usd=prices.of_tokens(sent, received) if prices else None,
+        price=price_source(model),
+        shown=what_is_shown(settings),
+    )
+
+
+def price_source(model: MeteredChatModel) -> str:
+    """Where the prices of a model come from, in words."""
+    prices, known = model.meter.prices, list_price(model.label)
+    if prices is None:
+        return "the price table has none for this model: give --price-in and --price-out"
+    rates = f"{prices.input_per_million:g} and {prices.output_per_million:g} USD per million"
+    listed = (known.input_per_million, known.output_per_million) if known else None
+    if known and listed == (prices.input_per_million, prices.output_per_million):
+        return f"{rates}: list price of {known.date}, {known.source}"
+    return f"{rates}: yours"
+
+
+def what_is_shown(settings: Settings) -> str:
+    """Which columns of the data a model is shown."""
+    case = case_of(settings)
+    environment = case.environment()
+    query = "SELECT name FROM pragma_table_info(?)"
+    columns = {
+        kind: ", ".join(name for (name,) in environment.connection.execute(query, (kind,)))
+        for kind in environment.keys
+    }
+    environment.close()
+    tables = "; ".join(f"{kind} ({names})" for kind, names in columns.items())
+    fields = ", ".join(case.tasks[0].fields) if case.tasks else "nothing"
+    return f"every task's {fields}; where looked up, rows of {tables}, and documents"
+
+
+def confirm(planned: Estimate, ask: Callable[[str], str] = input, free_below: float = 0.0) -> bool:
+    """Show an estimate and ask whether to go on.
+
+    Args:
+        planned: the estimate.
+        ask: shows a question and returns the answer; in a notebook, a box to type in.
+        free_below: USD under which nobody is asked.
+    """
+    print(planned)
+    if planned.usd is not None and planned.usd < free_below:
+        return True
+    return ask("Go on? [y/N] ").strip().lower() in ("y", "yes")

@@ -1,0 +1,564 @@
+"""Your model in place of the simulated one: every call kept, priced, bounded and free of keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.exceptions import (
+    ModelAuthenticationError,
+    ModelConnectionError,
+    ModelNotFoundError,
+    ModelPermissionDeniedError,
+    ModelTimeoutError,
+)
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, message_to_dict, messages_from_dict
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic import ConfigDict, Field, SecretStr
+
+from coordkit import forms
+from coordkit.prices import Prices, list_price
+from coordkit.prompt import Prompt
+from coordkit.responses import Kept, Responses
+
+SIMULATED = "simulated"
+TIMEOUT = 60.0  # seconds that a request may take
+RESENDS = 2  # by the provider's own client, with backoff and as long as Retry-After says
+MAX_TOKENS = 4096  # of one reply; with the prompt it bounds what a call can cost
+GIVE_UP = 20  # requests in a row without any answer: the endpoint is gone
+_RETRYABLE = {408, 409, 429, 500, 502, 503, 504}
+_FATAL = {401, 402, 403, 404}
+_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")
+
+
+class ModelProblem(Exception):
+    """Something about the model that its user can mend: one clear line, without keys."""
+
+
+class BudgetReached(ModelProblem):
+    """The next call could exceed the budget."""
+
+
+class NotInCache(ModelProblem):
+    """A replay met a request whose answer was never kept."""
+
+
+class Unavailable(ConnectionError):
+    """Nothing came back: worth a retry, and a loud failure if that does not help."""
+
+    def __init__(self, message: str, status_code: int) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+# --- money ---------------------------------------------------------------------------------------
+
+
+class Meter:
+    """What calls have cost so far, and whether the next one may be made.
+
+    Args:
+        prices: USD per million tokens; None if they are not known.
+        budget: USD that may be spent; None sets no limit.
+
+    Attributes:
+        spent: USD, by the tokens that the endpoint reports.
+        sent, kept: requests sent, and answers found among the responses kept before.
+
+    Raises:
+        ModelProblem: if there is a budget without prices.
+    """
+
+    def __init__(self, prices: Prices | None, budget: float | None = None) -> None:
+        if budget is not None and prices is None:
+            raise ModelProblem(
+                "a budget needs prices, and the price table has none for this model: give "
+                "--price-in and --price-out, USD per million tokens"
+            )
+        self.prices, self.budget = prices, budget
+        self.spent, self.sent, self.kept = 0.0, 0, 0
+        self._in_flight: list[float] = []  # what each call under way can cost at worst
+        self._silent, self._stopped = 0, False
+        self._settled = threading.Condition()
+
+    @contextmanager
+    def reserve(self, request_bytes: int, reply_tokens: int) -> Iterator[None]:
+        """Set aside what a call can cost at worst, until it is settled.
+
+        Args:
+            request_bytes: size of what is sent; no token is shorter than a byte.
+            reply_tokens: most tokens that may come back.
+
+        Raises:
+            BudgetReached: if even with all calls in flight settled the budget might be exceeded.
+            ModelProblem: if the run has ended, and this is one of its threads.
+        """
+        worst = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
+        with self._settled:
+            if self._stopped:
+                raise ModelProblem("the run has ended")
+            if self.budget is not None:
+                while self._in_flight and self.spent + sum(self._in_flight) + worst > self.budget:
+                    self._settled.wait()
+                if self.spent + worst > self.budget:
+                    raise BudgetReached(
+                        f"stopped before the budget of {self.budget:g} USD would be exceeded: "
+                        f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}"
+                    )
+            self._in_flight.append(worst)
+            self.sent += 1
+        try:
+            yield
+        finally:
+            with self._settled:
+                self._in_flight.remove(worst)
+                self._settled.notify_all()
+
+    @contextmanager
+    def while_running(self) -> Iterator[None]:
+        """Let calls be made; if the run ends early, its threads make no more of them."""
+        self._stopped = False
+        try:
+            yield
+        except BaseException:
+            self._stopped = True
+            raise
+
+    def pay(self, sent: float, received: float) -> None:
+        """Add the cost of a call; an answer also shows that the endpoint is there."""
+        with self._settled:
+            self._silent = 0
+            if self.prices:
+                self.spent += self.prices.of_tokens(sent, received)
+
+    def nothing_came(self, last: str) -> None:
+        """Count a call without an answer.
+
+        Raises:
+            ModelProblem: if it was one too many in a row.
+        """
+        with self._settled:
+            self._silent += 1
+            if self._silent >= GIVE_UP:
+                raise ModelProblem(f"{GIVE_UP} requests in a row got no answer; the last: {last}")
+
+    def __str__(self) -> str:
+        cost = f"{self.spent:.4f} USD" if self.prices else "at unknown prices"
+        return f"{self.sent:,} requests sent ({cost}), {self.kept:,} answers from the cache"
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+
+def secrets_of(inner: BaseChatModel | None = None) -> list[str]:
+    """What must never be written down: keys in the environment and in the model object."""
+    found = [v for name, v in os.environ.items() if _SECRET_NAME.search(name.upper())]
+    for value in vars(inner).values() if inner else ():
+        if isinstance(value, SecretStr):
+            found.append(value.get_secret_value())
+        elif isinstance(value, Mapping):  # such as default_headers
+            found += [str(v).removeprefix("Bearer ") for k, v in value.items() if _secret_key(k)]
+    return sorted({value for value in found if len(value) >= 8}, key=len, reverse=True)
+
+
+def _secret_key(name: object) -> bool:
+    text = str(name).upper().replace("-", "_")
+    return text == "AUTHORIZATION" or bool(_SECRET_NAME.search(text))
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """A text with every secret blotted out."""
+    for secret in secrets:
+        text = text.replace(secret, "[key]")
+    return text
+
+
+def endpoint_of(url: str | None) -> str:
+    """An endpoint's address without user, password and query."""
+    if not url:
+        return "default"
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(
+        (parts.scheme, f"{parts.hostname or ''}{port}", parts.path.rstrip("/"), "", "")
+    )
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+class MeteredChatModel(BaseChatModel):
+    """Any chat model, with its responses kept, its cost metered and its failures sorted.
+
+    What comes back unreadable is a malformed answer, which the layers count; what does not come
+    back is `Unavailable`, which they retry; what the user must mend is a `ModelProblem`, which
+    ends the run.
+
+    Args:
+        inner: the model; None only replays.
+        label: what it is called in results, such as ``openai:NAME``.
+        endpoint: its address, without secrets.
+        sampling: what else determines its answers.
+        responses: where they are kept.
+        meter: counts, and stops before the budget is exceeded.
+        sample: another number asks everything afresh.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    inner: BaseChatModel | None = Field(default=None, exclude=True, repr=False)
+    label: str
+    endpoint: str = "default"
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    responses: Responses = Field(default_factory=Responses, exclude=True, repr=False)
+    meter: Meter = Field(default_factory=lambda: Meter(None), exclude=True, repr=False)
+    sample: int = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return "metered"
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        return self.identity
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an experiment's settings say of the model; the same model gives the same."""
+        sampling = json.dumps({**self.sampling, "sample": self.sample}, sort_keys=True)
+        return {"model": self.label, "endpoint": self.endpoint, "sampling": sampling}
+
+    def bind_tools(
+        self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
+    ) -> Runnable[Any, AIMessage]:
+        """Offer tools, one of which must be called; in which form is settled when asking."""
+        formatted = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=formatted, **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        tools = kwargs.get("tools") or []
+        form = self.form(lookups=len(tools) > 1) if tools else forms.PLAIN
+        reply = self._send(form, messages, tools)
+        message = forms.read(form, reply, tools)
+        if form == forms.PLAIN and tools and not message.tool_calls:
+            again = self._send(form, forms.repair(messages, reply), tools)
+            message = forms.read(form, again, tools)
+            message.usage_metadata = _sum(reply.usage_metadata, again.usage_metadata)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    # --- which form ---
+
+    def form(self, lookups: bool) -> str:
+        """The first form of request that this model understands; found out once, then kept.
+
+        Args:
+            lookups: whether there are look-up tools beside the answer.
+        """
+        choices = forms.LOOKUP_FORMS if lookups else forms.ANSWER_FORMS
+        return next(form for form in choices if form == forms.PLAIN or self._works(form))
+
+    def _works(self, form: str) -> bool:
+        known = self.responses.works(self.label, self.endpoint, form)
+        if known is None:
+            known = self._try(form)
+            self.responses.keep_works(self.label, self.endpoint, form, known)
+        return known
+
+    def _try(self, form: str) -> bool:
+        for attempt in range(2):
+            messages, tools = forms.probe(attempt)
+            try:
+                reply = forms.read(form, self._send(form, messages, tools), tools)
+            except Unavailable as error:
+                if error.status_code != 500:  # some servers answer so to what they do not support
+                    raise
+                continue
+            if forms.fits(reply, tools):
+                return True
+        return False
+
+    def check(self) -> None:
+        """See that the endpoint answers, before hours are planned on it.
+
+        Raises:
+            ModelProblem: if it does not, or does not know the model or the key.
+        """
+        try:
+            if self.form(lookups=True) == self.form(lookups=False) == forms.PLAIN:
+                self._send(forms.PLAIN, *forms.probe(0))
+        except Unavailable as error:
+            raise ModelProblem(f"{self.label} at {self.endpoint} cannot be used: {error}") from None
+
+    # --- one request ---
+
+    def _send(self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> AIMessage:
+        """The reply to one request: kept before, or asked for now and kept before it is used."""
+        key, size = self._key(form, messages, tools)
+        name = _named(messages)
+        with self.responses.once(key):
+            kept = self.responses.get(key)
+            if kept is None or (kept.failed and self.inner is not None):
+                kept = self._ask(form, messages, tools, size, name)
+                self.responses.keep(key, kept, self.label, self.endpoint, name)
+            else:
+                self.meter.kept += 1
+        if kept.failed:
+            raise Unavailable(kept.reply["error"], kept.reply["status_code"])
+        (message,) = messages_from_dict([kept.reply])
+        assert isinstance(message, AIMessage)
+        return message
+
+    def _key(
+        self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any]
+    ) -> tuple[str, int]:
+        """The fingerprint of a request, and its size in bytes.
+
+        The trial needs no place of its own: the prompt names it.
+        """
+        body = json.dumps([[_essence(m) for m in messages], tools], sort_keys=True).encode()
+        about = [self.label, self.endpoint, form, self.sampling, self.sample]
+        digest = blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=16)
+        digest.update(body)
+        return digest.hexdigest(), len(body)
+
+    def _ask(
+        self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any], size: int, name: str
+    ) -> Kept:
+        if self.inner is None:
+            raise NotInCache(
+                f"the cache has no answer of {self.label} at {self.endpoint} to {name}; "
+                "leave out --replay to ask the model"
+            )
+        error: Exception | None = None
+        with self.meter.reserve(size, self.sampling.get("max_tokens", MAX_TOKENS)):
+            try:
+                reply = forms.send(self.inner, form, messages, tools)
+                usage = reply.usage_metadata or _counted(size, reply)
+                self.meter.pay(usage["input_tokens"], usage["output_tokens"])
+            except Exception as raised:
+                error = raised
+            if error is not None:  # out of the except clause: its traceback holds the key
+                return self._without_answer(error)
+        reply = reply.model_copy(update={"usage_metadata": usage, "id": None})
+        text = json.dumps(message_to_dict(reply), ensure_ascii=False)
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+        return Kept(json.loads(scrub(text, secrets_of(self.inner))))
+
+    def _without_answer(self, error: Exception) -> Kept:
+        """What an error means: nothing delivered, an unusable answer, or the end of the run."""
+        problem = scrub(_one_line(error), secrets_of(self.inner))
+        status = status_of(error)
+        if status in _FATAL or "insufficient_quota" in problem:
+            why = f"{self.label} at {self.endpoint} refused the request ({status}): {problem}"
+            raise ModelProblem(why) from None
+        if status in _RETRYABLE:
+            self.meter.nothing_came(problem)
+            return Kept({"error": problem, "status_code": status}, failed=True)
+        # refused for its content, or not the interface's JSON: this answer is unusable
+        self.meter.pay(0, 0)
+        nothing = {"problem": problem}
+        reply = AIMessage("", response_metadata=nothing, usage_metadata=_NO_USAGE)
+        return Kept(message_to_dict(reply))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.label} at {self.endpoint})"
+
+    __str__ = __repr__
+
+
+_NO_USAGE = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+
+
+def _named(messages: Sequence[BaseMessage]) -> str:
+    """What a request is called in errors: the id in its prompt, if it has one."""
+    try:
+        return str(Prompt.read(messages[:2]).request or "a request")
+    except (ValueError, RecursionError):  # somebody's own "## Task", which is not ours
+        return "a request"
+
+
+def _essence(message: BaseMessage) -> list[Any]:
+    """What of a message the endpoint gets, as plain data."""
+    calls = [[c["name"], c["args"]] for c in getattr(message, "tool_calls", [])]
+    return [message.type, message.content, calls]
+
+
+def _counted(size: int, reply: AIMessage) -> UsageMetadata:
+    """Usage where the endpoint reports none: four characters as one token."""
+    calls = [*reply.tool_calls, *reply.invalid_tool_calls]
+    written = len(str(reply.text)) + sum(len(str(call["args"])) for call in calls)
+    return UsageMetadata(
+        input_tokens=size // 4, output_tokens=written // 4, total_tokens=(size + written) // 4
+    )
+
+
+def _sum(a: UsageMetadata | None, b: UsageMetadata | None) -> UsageMetadata:
+    both = [u or _NO_USAGE for u in (a, b)]
+    return UsageMetadata(
+        input_tokens=sum(u["input_tokens"] for u in both),
+        output_tokens=sum(u["output_tokens"] for u in both),
+        total_tokens=sum(u["total_tokens"] for u in both),
+    )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else text[:300] + " …"
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an error stands for, None if it is no transport's."""
+    status = getattr(error, "status_code", None)
+    if status is None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(status, int) and status >= 400:
+        return status
+    kinds: list[tuple[Any, int]] = [
+        (ModelAuthenticationError, 401),
+        (ModelPermissionDeniedError, 403),
+        (ModelNotFoundError, 404),
+        ((ModelTimeoutError, TimeoutError), 408),
+        ((ModelConnectionError, ConnectionError), 503),
+    ]
+    return next((status for kind, status in kinds if isinstance(error, kind)), None)
+
+
+# --- making one ----------------------------------------------------------------------------------
+
+
+def make(
+    spec: str | BaseChatModel = SIMULATED,
+    *,
+    cache: Path | Responses | None = None,
+    prices: Prices | None = None,
+    budget: float | None = None,
+    replay: bool = False,
+    sample: int = 0,
+    temperature: float | None = None,
+    max_tokens: int = MAX_TOKENS,
+    timeout: float = TIMEOUT,
+) -> BaseChatModel:
+    """A chat model that any experiment takes in place of the simulated one.
+
+    Args:
+        spec: ``simulated``; ``openai:NAME`` for any endpoint of that interface (its key and its
+            address from OPENAI_API_KEY and OPENAI_BASE_URL); another string of LangChain's
+            ``init_chat_model``; or a LangChain chat model, which must have a timeout.
+        cache: file of the responses kept; None keeps them for this object only.
+        prices: USD per million tokens; None takes the list price, if the table has one.
+        budget: USD that this object may spend.
+        replay: answer from the cache alone: no key, no network.
+        sample: another number asks everything afresh.
+        temperature: None leaves it to the provider.
+        max_tokens: most tokens of one reply.
+        timeout: seconds that a request may take.
+
+    Raises:
+        ModelProblem: if the model cannot be made, or has a budget and no price.
+    """
+    if spec == SIMULATED:
+        return _simulated()
+    sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
+    if isinstance(spec, str):
+        label, endpoint = spec, endpoint_of(_address(spec))
+        inner = None if replay else _from_name(spec, timeout, sampling)
+    else:
+        inner, label, endpoint = _checked(spec), _name_of(spec), endpoint_of(_address_in(spec))
+        own = re.sub(r" at 0x\w+", "", str(spec._identifying_params))
+        sampling["own"] = blake2b(own.encode(), digest_size=8).hexdigest()  # may hold a secret
+        inner = None if replay else inner
+    return MeteredChatModel(
+        inner=inner,
+        label=label,
+        endpoint=endpoint,
+        sampling=sampling,
+        responses=cache if isinstance(cache, Responses) else Responses(cache),
+        meter=Meter(prices or prices_of(label), budget),
+        sample=sample,
+    )
+
+
+def prices_of(label: str) -> Prices | None:
+    """The list price of a model, None if the table has none."""
+    found = list_price(label)
+    return Prices(found.input_per_million, found.output_per_million) if found else None
+
+
+def _simulated() -> BaseChatModel:
+    """The simulated model with the skills of every case that comes with the kit."""
+    from coordkit.cases import load_case
+    from coordkit.data.sample import CASES
+    from coordkit.layers.planning import SKILLS
+    from coordkit.simulated import SimulatedChatModel
+
+    skills = [load_case(name, tasks=1).skills() for name in CASES]
+    return SimulatedChatModel(skills={**SKILLS, **{k: v for s in skills for k, v in s.items()}})
+
+
+def _address(spec: str) -> str | None:
+    return os.environ.get("OPENAI_BASE_URL") if spec.startswith("openai:") else None
+
+
+def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseChatModel:
+    """The model that a string names, with its timeout set."""
+    options = {k: v for k, v in sampling.items() if v is not None}
+    options |= {"timeout": timeout, "max_retries": RESENDS}
+    error: Exception
+    try:
+        if spec.startswith("openai:"):
+            from langchain_openai import ChatOpenAI
+
+            return ChatOpenAI(model=spec.removeprefix("openai:"), **options)
+        from langchain.chat_models import init_chat_model
+
+        made: BaseChatModel = init_chat_model(spec, **options)
+        return made
+    except ImportError as raised:
+        error, hint = raised, "; install langchain and the provider's package"
+    except Exception as raised:  # each provider has its own errors for a missing key
+        error, hint = raised, ""
+    if spec.startswith("openai:") and not os.environ.get("OPENAI_API_KEY"):
+        hint = "; set OPENAI_API_KEY (any text will do for a server that wants none)"
+    problem = scrub(_one_line(error), secrets_of())
+    raise ModelProblem(f"the model {spec} cannot be made: {problem}{hint}")
+
+
+_TIMEOUTS = ("timeout", "request_timeout", "default_request_timeout")
+
+
+def _checked(inner: BaseChatModel) -> BaseChatModel:
+    """A model of the user's own, which must not be able to wait for ever."""
+    fields = [name for name in _TIMEOUTS if name in type(inner).model_fields]
+    if fields and all(getattr(inner, name) is None for name in fields):
+        raise ModelProblem(f"give your {type(inner).__name__} a timeout, such as timeout={TIMEOUT}")
+    return inner
+
+
+def _name_of(inner: BaseChatModel) -> str:
+    names = ("model_name", "model", "model_id", "deployment_name")
+    found = next((v for n in names if isinstance(v := getattr(inner, n, None), str)), "")
+    return f"{type(inner).__name__}:{found}" if found else type(inner).__name__
+
+
+def _address_in(inner: BaseChatModel) -> str | None:
+    names = ("openai_api_base", "azure_endpoint", "base_url", "endpoint_url")
+    return next((v for n in names if isinstance(v := getattr(inner, n, None), str)), None)

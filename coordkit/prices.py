@@ -1,0 +1,64 @@
+"""What calls cost: the price table, with the date and source of every line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What calls and reviews cost and how long calls take; only these turn counts into money.
+
+    Args:
+        input_per_million, output_per_million: USD per million tokens; the defaults are the list
+            price of gpt-4.1-mini of 2025-04-14.
+        per_review: USD per review; three minutes of a person at 30 USD an hour (our assumption).
+        first_token_seconds, tokens_per_second: latency of a call (our assumption).
+    """
+
+    input_per_million: float = 0.40
+    output_per_million: float = 1.60
+    per_review: float = 1.50
+    first_token_seconds: float = 0.5
+    tokens_per_second: float = 80.0
+
+    def of_tokens(self, sent: float, received: float) -> float:
+        """USD for so many tokens."""
+        return (sent * self.input_per_million + received * self.output_per_million) / 1e6
+
+
+@dataclass(frozen=True)
+class ListPrice:
+    """One line of the price table: USD per million tokens, when and where it was read."""
+
+    input_per_million: float
+    output_per_million: float
+    date: str
+    source: str
+
+
+_OPENAI = (
+    "developers.openai.com/api/docs/pricing, as quoted by deploybase.ai/articles/openai-pricing"
+)
+_LITELLM = "litellm's price list as quoted by github.com/cuihuan/llm-gateway-bench"
+
+LIST_PRICES = {
+    "gpt-4.1": ListPrice(2.00, 8.00, "2026-03", _OPENAI),
+    "gpt-4.1-mini": ListPrice(0.40, 1.60, "2026-03", _OPENAI),
+    "gpt-4.1-nano": ListPrice(0.10, 0.40, "2026-03", _OPENAI),
+    "gpt-5": ListPrice(1.25, 10.00, "2026-03", _OPENAI),
+    "gpt-5-mini": ListPrice(0.25, 2.00, "2026-03", _OPENAI),
+    "gpt-5-nano": ListPrice(0.05, 0.40, "2026-03", _OPENAI),
+    "claude-sonnet-4-5": ListPrice(3.00, 15.00, "2026-07-11", _LITELLM),
+    "claude-haiku-4-5": ListPrice(1.00, 5.00, "2026-07-11", _LITELLM),
+    "gemini-2.5-flash": ListPrice(0.30, 2.50, "2026-07-11", _LITELLM),
+}
+
+
+def list_price(model: str) -> ListPrice | None:
+    """The list price of a model, None if the table has none.
+
+    Args:
+        model: its name, with or without a provider in front (``provider:name``).
+    """
+    return LIST_PRICES.get(model.rpartition(":")[2])

@@ -1,0 +1,104 @@
+"""Every response that a model has given, kept in one SQLite file and never asked for again.
+
+LangChain's own cache interface has a key of prompt and settings and knows of answers only. Here
+are kept besides: what the endpoint refused or failed to deliver (a replay meets the same), which
+forms of a request a model understands, and a lock per request, so that no two threads send one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS responses (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, endpoint TEXT NOT NULL, request TEXT NOT NULL,
+    kept_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, reply TEXT NOT NULL, failed INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS forms (
+    model TEXT NOT NULL, endpoint TEXT NOT NULL, form TEXT NOT NULL, works INTEGER NOT NULL,
+    PRIMARY KEY (model, endpoint, form));
+"""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A response as it was kept.
+
+    Attributes:
+        reply: the message as plain data, or for a failed delivery its text and HTTP status.
+        failed: whether nothing was delivered, so that only a replay may take it for the answer.
+    """
+
+    reply: dict[str, Any]
+    failed: bool = False
+
+
+class Responses:
+    """The file of responses; any number of threads may use it, and other processes read it.
+
+    Args:
+        path: the file; None keeps the responses in memory only.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._lock = threading.Lock()
+        self._in_flight: dict[str, threading.Lock] = {}
+        self._connection = sqlite3.connect(
+            str(path or ":memory:"), timeout=60, check_same_thread=False, isolation_level=None
+        )
+        self._connection.execute("PRAGMA journal_mode=WAL")  # survives a kill after each write
+        self._connection.executescript(_TABLES)
+
+    @contextmanager
+    def once(self, key: str) -> Iterator[None]:
+        """Hold a request for as long as it is in flight: a second thread waits for the answer."""
+        with self._lock:
+            lock = self._in_flight.setdefault(key, threading.Lock())
+        with lock:
+            yield
+
+    def get(self, key: str) -> Kept | None:
+        """What was kept under a key, if anything was."""
+        found = self._read("SELECT reply, failed FROM responses WHERE key = ?", key)
+        return Kept(json.loads(found[0]), bool(found[1])) if found else None
+
+    def keep(self, key: str, kept: Kept, model: str, endpoint: str, request: str) -> None:
+        """Write a response; once this returns, a kill of the process does not lose it."""
+        row = (key, model, endpoint, request, json.dumps(kept.reply), kept.failed)
+        insert = "INSERT OR REPLACE INTO responses (key, model, endpoint, request, reply, failed)"
+        with self._lock:
+            self._connection.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def works(self, model: str, endpoint: str, form: str) -> bool | None:
+        """Whether a model understands a form of request; None if it was never tried."""
+        query = "SELECT works FROM forms WHERE model = ? AND endpoint = ? AND form = ?"
+        found = self._read(query, model, endpoint, form)
+        return bool(found[0]) if found else None
+
+    def keep_works(self, model: str, endpoint: str, form: str, works: bool) -> None:
+        """Remember what a probe found."""
+        with self._lock:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO forms VALUES (?, ?, ?, ?)", (model, endpoint, form, works)
+            )
+
+    def count(self) -> int:
+        """Number of responses kept, failed deliveries not counted."""
+        return int(self._read("SELECT COUNT(*) FROM responses WHERE NOT failed")[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _read(self, query: str, *values: str) -> Any:
+        with self._lock:
+            return self._connection.execute(query, values).fetchone()

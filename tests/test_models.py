@@ -1,0 +1,443 @@
+"""coordkit.models: any chat model in an experiment, kept, metered, sorted, and free of keys."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+from doubles import Scripted, noise
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_openai import ChatOpenAI
+
+import coordkit
+from coordkit import forms
+from coordkit.experiment import Recorder, Settings, case_of, make_bench, run, simulated_model
+from coordkit.faults import Simulation
+from coordkit.layers import LAYERS
+from coordkit.layers.execution import ask
+from coordkit.models import (
+    GIVE_UP,
+    BudgetReached,
+    Meter,
+    MeteredChatModel,
+    ModelProblem,
+    NotInCache,
+    Unavailable,
+    endpoint_of,
+    scrub,
+    secrets_of,
+    status_of,
+)
+from coordkit.prices import Prices
+from coordkit.prompt import Request, write_prompt
+from coordkit.stack import Stack
+from coordkit.trace import tell
+
+FEW = 4
+STACKS = [Stack(), Stack.rung(4), Stack.rung(6)]
+SAME = ["task", "failed", "failure", "loud", "escalated", "calls", "input_tokens", "output_tokens"]
+PRICES = Prices(1.0, 4.0)
+
+
+def metered(inner: Any, **options: Any) -> MeteredChatModel:
+    made = coordkit.model(inner, **options)
+    assert isinstance(made, MeteredChatModel)
+    return made
+
+
+def simulated(case: str = "billing", **simulation: Any) -> Any:
+    settings = Settings(case, tasks=FEW)
+    return simulated_model(case_of(settings), Simulation(**simulation))
+
+
+def prompt(step: str = "extract", trial: int = 0) -> list[Any]:
+    return write_prompt("Read the line.", Request("billing/T", step, trial), task={"amount": "1"})
+
+
+def scripted(reply: Callable[..., AIMessage], **options: Any) -> MeteredChatModel:
+    return metered(Scripted(reply=reply), **options)
+
+
+def raising(error: Exception, **options: Any) -> MeteredChatModel:
+    def reply(messages: Any, tools: Any) -> AIMessage:
+        raise error
+
+    return scripted(reply, **options)
+
+
+class Http(Exception):
+    def __init__(self, status: int, text: str = "it says no") -> None:
+        super().__init__(text)
+        self.status_code = status
+
+
+# --- in place of the simulated model -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_one_argument_swaps_the_model(case: str, tmp_path: Path) -> None:
+    settings = Settings(case, tasks=FEW)
+    own, _ = run(settings, STACKS, tmp_path / "own", 1)
+    model = metered(simulated(case), cache=tmp_path / "responses.sqlite", prices=PRICES)
+    swapped, folder = run(settings, STACKS, tmp_path / "swapped", 2, model=model)
+    pd.testing.assert_frame_equal(own[SAME], swapped[SAME])
+    assert '"model": "SimulatedChatModel"' in (folder / "manifest.json").read_text()
+
+    spent = model.meter.spent
+    again, _ = run(settings, STACKS, tmp_path / "again", 2, model=model)
+    assert again.equals(swapped) and model.meter.spent == spent > 0, "a rerun costs nothing"
+    cache = tmp_path / "responses.sqlite"
+    replay = metered(simulated(case), cache=cache, prices=PRICES, replay=True)
+    replayed, _ = run(settings, STACKS, tmp_path / "replayed", 2, model=replay)
+    assert replayed.equals(swapped) and replay.meter.sent == 0
+
+
+def test_results_of_two_models_never_share_a_folder(tmp_path: Path) -> None:
+    settings = Settings("billing", tasks=1)
+    models = [metered(simulated(seed=s), sample=n) for s, n in ((0, 0), (1, 0), (0, 1))]
+    folders = {run(settings, [Stack()], tmp_path, 1, model=m)[1] for m in models}
+    assert len(folders | {run(settings, [Stack()], tmp_path, 1)[1]}) == 4
+
+
+def test_only_a_made_model_can_be_measured(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"coordkit\.model"):
+        run(Settings("billing", tasks=1), [Stack()], tmp_path, model=simulated())
+
+
+def test_the_simulated_model_has_the_skills_of_every_case() -> None:
+    assert {"Extract", "Classify", "Plan"} <= set(coordkit.model("simulated").skills)  # type: ignore[attr-defined]
+
+
+def test_no_provider_is_named_in_layers_cases_or_experiments() -> None:
+    root = Path(coordkit.__file__).parent
+    files = [*root.glob("layers/*.py"), *root.glob("cases/*.py"), root / "experiment.py"]
+    files += [root / f"{name}.py" for name in ("stack", "ladder", "prompt", "trace", "statistics")]
+    names = ("anthropic", "azure", "bedrock", "chatopenai", "claude", "gemini", "gpt", "langchain_"
+             "openai", "llama", "mistral", "ollama", "openai_", "vertex", "vllm")  # fmt: skip
+    for file in files:
+        text = file.read_text(encoding="utf-8").lower().replace("convert_to_openai_tool", "")
+        assert [name for name in (*names, "openai") if name in text] == [], file.name
+
+
+# --- one answer, kept and asked for once ---------------------------------------------------------
+
+
+def test_trials_and_samples_are_asked_afresh_and_repeats_are_not() -> None:
+    said = iter(range(100))
+    inner = Scripted(reply=lambda messages, tools: AIMessage(f"answer {next(said)}"))
+    model = metered(inner)
+    first = model.invoke(prompt()).text
+    assert model.invoke(prompt()).text == first
+    assert model.invoke(prompt(trial=1)).text != first, "K trials are K samples"
+    other = metered(inner, cache=model.responses, sample=1)
+    assert other.invoke(prompt()).text != first
+    assert metered(inner, cache=model.responses).invoke(prompt()).text == first
+    assert len(inner.heard) == 3
+
+
+def test_what_determines_an_answer_is_in_its_key() -> None:
+    inner = Scripted(reply=lambda messages, tools: AIMessage("yes"))
+    for options in ({"temperature": 0.5}, {"max_tokens": 7}, {"sample": 2}):
+        model = metered(inner)
+        model.invoke(prompt())
+        metered(inner, cache=model.responses, **options).invoke(prompt())
+        assert model.responses.count() == 2, options
+
+
+def test_threads_send_the_same_request_once() -> None:
+    barrier = threading.Barrier(4, timeout=10)
+    inner = Scripted(reply=lambda messages, tools: AIMessage("yes"))
+    model = metered(inner)
+
+    def asking() -> None:
+        barrier.wait()
+        model.invoke(prompt())
+
+    threads = [threading.Thread(target=asking) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(inner.heard) == 1 and model.meter.kept == 3
+
+
+def test_a_replay_names_what_it_has_no_answer_to() -> None:
+    model = metered(simulated(), replay=True)
+    with pytest.raises(NotInCache, match=r"billing/T/trial-0/extract.*leave out --replay"):
+        model.invoke(prompt())
+
+
+def test_who_listens_hears_each_turn_once() -> None:
+    bench = make_bench(Settings("billing", tasks=1), Stack.rung(4), metered(simulated()))
+    recorder = Recorder()
+    bench.run(bench.at.case.tasks[0], 0, recorder)
+    prompts = [str([m.text for m in messages]) for messages in recorder.prompts]
+    assert len(prompts) == len(set(prompts)) == len(recorder.replies)
+
+
+# --- money ---------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5000), st.floats(0, 1)), max_size=30),
+    st.floats(0, 0.05),
+)
+def test_the_budget_is_never_exceeded(calls: list[tuple[int, float]], budget: float) -> None:
+    meter = Meter(PRICES, budget)
+    for size, share in calls:
+        try:
+            with meter.reserve(size, 1000):
+                meter.pay(size * share, 1000 * share)
+        except BudgetReached:
+            break
+    assert meter.spent <= budget
+
+
+def test_a_run_stops_before_its_budget_and_goes_on_with_a_new_one(tmp_path: Path) -> None:
+    settings, cache = Settings("billing", tasks=FEW), tmp_path / "responses.sqlite"
+    inner = simulated()
+    model = metered(inner, prices=PRICES, cache=cache, budget=0.025)
+    with pytest.raises(BudgetReached, match=r"before the budget of 0\.025 USD"):
+        run(settings, [Stack.rung(4)], tmp_path, 3, model=model)
+    assert 0 < model.meter.spent <= 0.025
+    rest = metered(inner, prices=PRICES, cache=cache, budget=1.0)
+    table, _ = run(settings, [Stack.rung(4)], tmp_path, 3, model=rest)
+    whole = metered(inner, prices=PRICES, budget=1.0)
+    at_once, _ = run(settings, [Stack.rung(4)], tmp_path / "at once", 3, model=whole)
+    assert table.equals(at_once)
+    assert model.meter.sent + rest.meter.sent == whole.meter.sent, "nothing is paid twice"
+    assert model.meter.spent + rest.meter.spent == pytest.approx(whole.meter.spent)
+
+
+def test_threads_of_a_run_that_has_ended_send_nothing_more() -> None:
+    meter = Meter(None)
+    with pytest.raises(KeyboardInterrupt), meter.while_running():
+        raise KeyboardInterrupt
+    with pytest.raises(ModelProblem, match="has ended"), meter.reserve(0, 0):
+        raise AssertionError
+    with meter.while_running(), meter.reserve(0, 0):
+        meter.pay(0, 0)
+    assert meter.sent == 1
+
+
+def test_a_call_waits_for_those_under_way_before_it_gives_up() -> None:
+    meter, held, passed = Meter(Prices(0, 1.0), 0.0015), threading.Event(), []
+
+    def second() -> None:
+        with meter.reserve(0, 1000):
+            passed.append(True)
+
+    with meter.reserve(0, 1000):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not held.wait(0.05) and not passed
+        meter.pay(0, 100)
+    thread.join(10)
+    assert passed == [True]
+
+
+def test_a_budget_needs_prices_and_the_table_has_some() -> None:
+    with pytest.raises(ModelProblem, match="--price-in"):
+        metered(simulated(), budget=1.0)
+    assert metered(simulated(), budget=1.0, prices=PRICES).meter.prices == PRICES
+
+
+# --- what a model may come up with ---------------------------------------------------------------
+
+UNUSABLE: dict[str, Callable[..., AIMessage]] = {
+    "empty": lambda messages, tools: AIMessage(""),
+    "prose": lambda messages, tools: AIMessage("I am afraid I cannot do that."),
+    "truncated": lambda messages, tools: AIMessage('{"payment_id": "B'),
+    "another tool": lambda m, t: AIMessage("", tool_calls=[{"name": "rm", "args": {}, "id": "1"}]),
+    "bad arguments": lambda messages, tools: AIMessage(
+        "", invalid_tool_calls=[{"name": "Extract", "args": "{", "id": "1", "error": "no JSON"}]
+    ),
+    "NaN": lambda m, tools: AIMessage(
+        "", tool_calls=[{"name": "Extract", "args": {"amount": float("nan")}, "id": "1"}]
+    ),
+}
+
+
+@pytest.mark.parametrize("reply", UNUSABLE.values(), ids=UNUSABLE)
+@pytest.mark.parametrize("form", [forms.SCHEMA, forms.TOOLS, forms.PLAIN])
+def test_an_unusable_answer_is_malformed_and_no_crash(form: str, reply: Any) -> None:
+    model = scripted(reply)
+    for tried in (forms.SCHEMA, forms.TOOLS):
+        model.responses.keep_works(model.label, model.endpoint, tried, tried == form)
+    schema = case_of(Settings("billing", tasks=FEW)).step("extract").schema
+    turn = ask(model, prompt(), schema)
+    assert turn.answer is None and turn.problem
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("bad JSON"), KeyError("choices"), Http(400), Http(422)]
+)
+def test_what_the_client_cannot_read_is_malformed_too(error: Exception) -> None:
+    model = raising(error)
+    schema = case_of(Settings("billing", tasks=FEW)).step("extract").schema
+    assert ask(model, prompt(), schema).answer is None
+    again = metered(model.inner, cache=model.responses, replay=True)
+    assert ask(again, prompt(), schema).answer is None, "a replay meets the same"
+
+
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_noise_fails_is_counted_and_never_crashes(case: str, tmp_path: Path) -> None:
+    model = scripted(noise)
+    stacks = [Stack.rung(k) for k in (0, 3, 5)] + [Stack.rung(6).without(x) for x in LAYERS[1:4]]
+    table, _ = run(Settings(case, tasks=12), stacks, tmp_path, 2, model=model)
+    assert len(table) == 12 * len(stacks)
+    unattended = table[~table["stack"].str.contains("human")]
+    assert unattended["failed"].mean() > 0.8
+    assert {"crashed", "held"} <= set(table["failure"])
+    assert set(table["faults"]) == {"[]"}, "a real model does not tell its slips"
+    known = {"", "unknown", "unapproved", "posted twice", "reviewer"}
+    assert set(table["cause"]) <= known | {"held", "crashed", "out_of_budget", "rejected"}
+
+
+def test_a_form_that_is_not_understood_is_found_out_once_and_repaired() -> None:
+    def only_text(messages: Any, tools: Any) -> AIMessage:
+        if tools:
+            raise Http(500, "unsupported")
+        text = "\n".join(m.text for m in messages)
+        if "could not be read" not in text:
+            return AIMessage("Here you are: order_of_steps is read, write")
+        return AIMessage('```json\n{"order_of_steps": ["read", "write"]}\n```')
+
+    model = scripted(only_text)
+    assert model.form(lookups=True) == model.form(lookups=False) == forms.PLAIN
+    asked = len(model.inner.heard)  # type: ignore[union-attr]
+    messages, tools = forms.probe(0)
+    reply = model.bind_tools(tools).invoke(messages)
+    assert reply.tool_calls[0]["args"] == {"order_of_steps": ["read", "write"]}
+    assert len(model.inner.heard) == asked + 2, "one repair, and no second probe"  # type: ignore[union-attr]
+    assert metered(model.inner, cache=model.responses, replay=True).form(True) == forms.PLAIN
+
+
+# --- what does not come back ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [Http(429), Http(503), TimeoutError("slow"), ConnectionError()])
+def test_transport_faults_are_loud_failures_after_retries(error: Exception, tmp_path: Path) -> None:
+    model = raising(error)
+    for form in (forms.SCHEMA, forms.TOOLS):
+        model.responses.keep_works(model.label, model.endpoint, form, True)
+    table, _ = run(Settings("billing", tasks=2), [Stack()], tmp_path, 1, model=model)
+    assert list(table["failure"]) == ["crashed"] * 2 and table["loud"].all()
+    again = metered(model.inner, cache=model.responses, replay=True)
+    replayed, _ = run(Settings("billing", tasks=2), [Stack()], tmp_path / "r", 1, model=again)
+    assert replayed.equals(table), "a replay meets the same faults"
+    with pytest.raises(ModelProblem, match="cannot be used"):
+        raising(error).check()
+
+
+def test_an_endpoint_that_is_gone_ends_the_run() -> None:
+    model = raising(Http(503, "down"))
+    model.responses.keep_works(model.label, model.endpoint, forms.SCHEMA, True)
+    for trial in range(GIVE_UP - 1):
+        with pytest.raises(Unavailable):
+            model.invoke(prompt(trial=trial))
+    with pytest.raises(ModelProblem, match="got no answer; the last: down"):
+        model.invoke(prompt(trial=GIVE_UP))
+
+
+@pytest.mark.parametrize(
+    "error", [Http(401), Http(403), Http(404), Http(429, "insufficient_quota")]
+)
+def test_what_the_user_must_mend_ends_the_run_in_one_line(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(ModelProblem) as found:
+        run(Settings("billing", tasks=1), [Stack()], tmp_path, 1, model=raising(error))
+    assert "\n" not in str(found.value) and "Scripted" in str(found.value)
+    assert found.value.__cause__ is None and found.value.__context__ is None
+
+
+def test_a_trace_shows_what_was_said_instead_of_an_answer() -> None:
+    for reply, words in ((AIMessage("No, thanks."), "No, thanks."), (AIMessage(""), "nothing")):
+        model = scripted(lambda messages, tools, reply=reply: reply)
+        bench = make_bench(Settings("billing", tasks=1), Stack(), model)
+        assert f"answered in words: {words}" in tell(bench, bench.at.case.tasks[0])
+
+
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_every_field_and_tool_is_described_to_the_model(case: str) -> None:
+    found = case_of(Settings(case, tasks=FEW))
+    for step in found.steps:
+        assert len(step.instruction.split()) > 15, "written as for a person"
+        assert all(f.description for f in step.schema.model_fields.values()), step.name
+    assert all(t.__doc__ for t in found.tools(found.environment()).values())
+
+
+def test_status_codes_are_found_wherever_a_client_puts_them() -> None:
+    response = httpx.Response(503, request=httpx.Request("GET", "http://x"))
+    error = httpx.HTTPStatusError("x", request=response.request, response=response)
+    assert status_of(error) == 503 and status_of(Http(429)) == 429
+    assert status_of(TimeoutError()) == 408 and status_of(ConnectionRefusedError()) == 503
+    assert status_of(ValueError()) is None
+
+
+def test_a_model_without_a_timeout_is_refused() -> None:
+    patient: Any = ChatOpenAI(model="x", api_key="none-is-needed")  # type: ignore[arg-type]
+    with pytest.raises(ModelProblem, match="give your ChatOpenAI a timeout"):
+        coordkit.model(patient)
+    quick: Any = ChatOpenAI(model="x", api_key="none-is-needed", timeout=5)  # type: ignore[arg-type]
+    assert metered(quick).label == "ChatOpenAI:x"
+
+
+def test_a_named_model_has_a_timeout_and_few_resends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none-is-needed")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://user:password@127.0.0.1:9/v1/?key=secret")
+    model = metered("openai:some-model")
+    inner: Any = model.inner
+    assert (inner.request_timeout, inner.max_retries) == (60, 2)
+    assert model.endpoint == "http://127.0.0.1:9/v1"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ModelProblem, match="set OPENAI_API_KEY"):
+        metered("openai:some-model")
+    assert metered("openai:some-model", replay=True).endpoint == model.endpoint, "needs no key"
+
+
+# --- keys ----------------------------------------------------------------------------------------
+
+CANARY = "sk-canary-0123456789abcdef"
+
+
+def test_keys_are_found_where_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_PROVIDER_API_KEY", CANARY)
+    headers = {"X-Api-Key": "header-secret-1", "Accept": "application/json"}
+    inner: Any = ChatOpenAI(model="x", api_key="object-secret", default_headers=headers)  # type: ignore[arg-type]
+    found = secrets_of(inner)
+    assert {CANARY, "object-secret", "header-secret-1"} <= set(found)
+    assert "application/json" not in found
+    assert scrub(f"a {CANARY} b", found) == "a [key] b"
+
+
+def test_an_endpoint_that_tells_the_key_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    path = tmp_path / "responses.sqlite"
+    echo = scripted(lambda messages, tools: AIMessage(f"your key is {CANARY}"), cache=path)
+    assert echo.invoke([HumanMessage("hello")]).text == "your key is [key]"
+    for status in (400, 503):
+        broken = raising(Http(status, f"no: {CANARY}"), cache=path)
+        try:
+            told = str(broken.invoke([SystemMessage(f"hello {status}")]))
+        except Unavailable as error:
+            told = str(error)
+        assert "[key]" in told and CANARY not in told
+    with pytest.raises(ModelProblem) as fatal:
+        raising(Http(401, f"wrong key {CANARY}"), cache=path).invoke([HumanMessage("again")])
+    assert CANARY not in str(fatal.value) and "[key]" in str(fatal.value)
+    assert CANARY.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir())
+    assert CANARY not in repr(echo) + str(echo) + str(echo.identity)
+
+
+def test_addresses_are_shown_without_secrets() -> None:
+    assert endpoint_of("https://me:pass@api.example.com:8443/v1/?key=x#y") == (
+        "https://api.example.com:8443/v1"
+    )
+    assert endpoint_of(None) == "default"

@@ -1,0 +1,54 @@
+"""coordkit.responses: kept once, found again, asked for once."""
+
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+from coordkit.responses import Kept, Responses
+
+
+def test_what_is_kept_is_there_for_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "responses.sqlite"
+    responses = Responses(path)
+    responses.keep("a", Kept({"type": "ai", "data": {"content": "é"}}), "m", "e", "request")
+    responses.keep("b", Kept({"error": "gone", "status_code": 503}, failed=True), "m", "e", "r")
+    other = Responses(path)  # the first is open still, as it is when its process is killed
+    assert other.get("a") == responses.get("a") == Kept({"type": "ai", "data": {"content": "é"}})
+    assert other.get("b") == Kept({"error": "gone", "status_code": 503}, failed=True)
+    assert other.get("c") is None
+    assert other.count() == 1, "a failed delivery is no response"
+    assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_later_answer_takes_the_place_of_a_failed_delivery() -> None:
+    responses = Responses()
+    responses.keep("a", Kept({"error": "gone", "status_code": 503}, failed=True), "m", "e", "r")
+    responses.keep("a", Kept({"type": "ai"}), "m", "e", "r")
+    assert responses.get("a") == Kept({"type": "ai"}) and responses.count() == 1
+
+
+def test_forms_are_known_per_model_and_endpoint() -> None:
+    responses = Responses()
+    responses.keep_works("m", "e", "json_schema", False)
+    assert responses.works("m", "e", "json_schema") is False
+    assert responses.works("m", "other", "json_schema") is None
+    assert responses.works("other", "e", "json_schema") is None
+
+
+def test_a_request_in_flight_is_not_sent_by_a_second_thread() -> None:
+    responses, sent = Responses(), []
+
+    def ask(key: str) -> None:
+        with responses.once(key):
+            if responses.get(key) is None:
+                sent.append(key)
+                time.sleep(0.02)
+                responses.keep(key, Kept({}), "m", "e", "r")
+
+    threads = [threading.Thread(target=ask, args=(key,)) for key in "aabbaab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sent) == ["a", "b"]
