@@ -254,7 +254,7 @@ def _clear_errors() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
     except ValueError as error:
-        from coordkit.data.tables import DataError
+        from coordkit.data.files import DataError
 
         if not isinstance(error, DataError):
             raise
