@@ -1,4 +1,4 @@
-"""The command line: ladder, run, trace, data, check.
+"""The command line: ladder, run, trace, data, columns, check.
 
 What takes long to import is imported in the commands, so that ``coordkit --help`` is quick.
 """
@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -37,7 +38,9 @@ MAX_TASKS = 200_000
 MIN_WIDTH = 100  # of tables, where the output is no terminal
 OUR_ERROR, STOPPED = 2, 130
 
-CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="billing or support.")]
+CaseArgument = Annotated[
+    str, typer.Argument(metavar="CASE", help="billing, support, or module:factory.")
+]
 Tasks = Annotated[
     int | None,
     typer.Option(
@@ -92,7 +95,8 @@ def quiet() -> None:
 @app.command()
 def ladder(
     cases: Annotated[
-        list[str], typer.Argument(metavar="CASE...", help="billing, support or both.")
+        list[str],
+        typer.Argument(metavar="CASE...", help="billing, support or both; or module:factory."),
     ],
     tasks: Tasks = None,
     seed: Seed = 0,
@@ -216,11 +220,26 @@ def data(
         from coordkit.data.sample import CASES
         from coordkit.data.tables import write_dataset
 
-        for name in [_known_case(case)] if case else CASES:
+        for name in [_kit_case(case)] if case else CASES:
             folder = out / name if out and not case else out or Path("data") / name
             files = CASES[name](tasks, seed)
             write_dataset(files, folder)
             typer.echo(f"{name}: {tasks:,} tasks, {len(files)} files in {folder}")
+
+
+@app.command()
+def columns(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with your tables.")],
+    case: CaseArgument,
+) -> None:
+    """Say which of your columns is taken for which, what is missing, how many tasks have labels.
+
+    columns.toml in the folder corrects the guesses.
+    """
+    with _clear_errors():
+        from coordkit.own_data import describe
+
+        typer.echo(describe(directory, _kit_case(case)))
 
 
 @app.command()
@@ -262,6 +281,14 @@ def _clear_errors() -> Iterator[None]:
 
 
 def _known_case(name: str) -> str:
+    """A case's name; one's own, like module:factory, is looked for in this folder too."""
+    if ":" not in name:
+        return _kit_case(name)
+    sys.path.insert(0, str(Path.cwd()))  # worker processes take it over
+    return name
+
+
+def _kit_case(name: str) -> str:
     from coordkit.data.sample import CASES
 
     if name not in CASES:
@@ -305,15 +332,19 @@ def _settings(
 ) -> Settings:
     """Settings whose case could be loaded: what is wrong with the data comes out here."""
     _known_case(case)
+    from coordkit.cases import UnknownCase
     from coordkit.experiment import Settings, case_of
     from coordkit.faults import Simulation
 
     simulation = Simulation(reliability=reliability, correlation=correlation, seed=seed)
-    settings = Settings(
-        case, tasks, trials, str(data) if data else "", simulation,
-        reviewer_accuracy=reviewer_accuracy,
-    )  # fmt: skip
-    case_of(settings)
+    try:
+        settings = Settings(
+            case, tasks, trials, str(data) if data else "", simulation,
+            reviewer_accuracy=reviewer_accuracy,
+        )  # fmt: skip
+        case_of(settings)
+    except UnknownCase as error:
+        _fail(str(error))
     return settings
 
 

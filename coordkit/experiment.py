@@ -29,7 +29,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
-from coordkit.cases import load_case
+from coordkit.cases import load_case, source_of
 from coordkit.cases.base import Case, Task
 from coordkit.data.sample import SAMPLES
 from coordkit.faults import Simulation
@@ -42,6 +42,7 @@ from coordkit.prompt import Prompt
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace, build, trial_id
 
+DATA_FILES = (".csv", ".md", ".toml", ".xlsx", ".parquet", ".sta", ".mt940", ".xml")
 BLOCK = 100  # tasks per unit of work: seconds of computing, and what a crash can lose
 
 
@@ -68,7 +69,7 @@ class Settings:
     """Everything that determines the results of an experiment.
 
     Args:
-        case: name of the case.
+        case: name of the case; your own is named like ``module:factory``.
         tasks: number of tasks; None takes all there are.
         trials: independent trials per task.
         data: folder of the user's own tables.
@@ -96,7 +97,9 @@ class Settings:
         data = Path(self.data) if self.data else SAMPLES / self.case
         code = _digest(Path(__file__).parent, ".py", ".csv")
         libraries = json.dumps(versions())
-        text = _digest(data, ".csv", ".md") + code + libraries
+        text = _digest(data, *DATA_FILES) + code + libraries
+        if own := source_of(self.case):
+            text += own.read_text(encoding="utf-8")
         object.__setattr__(self, "version", blake2b(text.encode(), digest_size=8).hexdigest())
 
     def __hash__(self) -> int:  # the mix of slip modes is a dict, which has no hash
@@ -533,7 +536,7 @@ def run(
     """
     case = case_of(settings)
     stacks = list(dict.fromkeys(stacks))  # a stack given twice would double its rows
-    folder = runs / f"{settings.case}-{settings.key()}"
+    folder = runs / f"{settings.case.replace(':', '.')}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)
     blocks = [Block(s, i) for s in stacks for i in range(0, len(case.tasks), BLOCK)]
     whole = _finished(folder / "trials.parquet")

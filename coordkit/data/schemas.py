@@ -265,7 +265,13 @@ BILLING_LABEL_FILE = Table(
 )
 SUPPORT_LABEL_FILE = Table(
     "labels",
-    {"ticket_id": TEXT} | {name: TICKETS.columns[name] for name in SUPPORT_LABELS},
+    {
+        "ticket_id": TEXT,
+        "intents": replace(INTENT_LIST, blank=False),
+        "order_id": ANY,
+        "refund_amount": MONEY_OR_ZERO,
+        "invoice_line": ANY,
+    },
     key="ticket_id",
     required=False,
     guess=False,

@@ -18,12 +18,14 @@ from coordkit.data.files import MAX_CELL, DataError, read_raw, read_text
 from coordkit.data.generate_billing import house_rules
 from coordkit.data.generate_support import EXAMPLES, POLICIES
 from coordkit.data.schemas import (
+    BILLING_LABEL_FILE,
     CUSTOMERS,
     INVOICE_LINES,
     INVOICES,
     ORDERS,
     PAYMENTS,
     SENTENCES,
+    SUPPORT_LABEL_FILE,
     TICKETS,
     Table,
     show,
@@ -119,6 +121,36 @@ def read_support(directory: Path) -> SupportTables:
     )
 
 
+def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.DataFrame:
+    """Read and check labels.csv, what a person said about tasks without labels.
+
+    Args:
+        directory: the data directory; without labels.csv in it nothing was said.
+        tables: its tables, which the labels must fit.
+    Returns: one row per labelled task: its id and the labels' columns.
+    Raises: DataError naming everything that is wrong.
+    """
+    folder = _Folder(directory)
+    if isinstance(tables, BillingTables):
+        labels = folder.read(BILLING_LABEL_FILE)
+        folder.check_known(BILLING_LABEL_FILE, labels["payment_id"], tables.payments, PAYMENTS)
+        folder.check_known(BILLING_LABEL_FILE, labels["settles_invoice"], tables.invoices, INVOICES)
+        folder.problems += [
+            f"{folder.file(BILLING_LABEL_FILE)} row {row}, column settles_invoice: blank goes with "
+            f'the kind unmatched, and only with it; the kind is "{kind}"'
+            for row, kind, settles in _cells(labels, "kind", "settles_invoice")
+            if (kind == "unmatched") != (settles == "")
+        ]
+    else:
+        labels = folder.read(SUPPORT_LABEL_FILE)
+        folder.check_known(SUPPORT_LABEL_FILE, labels["ticket_id"], tables.tickets, TICKETS)
+        folder.check_known(SUPPORT_LABEL_FILE, labels["order_id"], tables.orders, ORDERS)
+        lines = tables.invoices
+        folder.check_known(SUPPORT_LABEL_FILE, labels["invoice_line"], lines, INVOICE_LINES)
+    folder.complain()
+    return _plain(labels)
+
+
 class _Folder:
     """A data directory being read; its problems are collected.
 
@@ -180,7 +212,7 @@ class _Folder:
         """Note ids in a column that the key of another table does not have."""
         if known.empty and other.required:
             return  # already noted; every id would be unknown
-        keys = set(known[other.key])
+        keys = set(known[other.key or lists.name])
         for row, ids in lists.items():
             self.problems += [
                 f"{self.file(table)} row {row}, column {lists.name}: {show(one)} is not in "
