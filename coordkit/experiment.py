@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -564,14 +565,17 @@ def _map(
         for block in blocks:
             yield block, _run_block(settings, block.stack, block.start)
         return
-    work = (delayed(_tagged)(settings, block) for block in blocks)
+    path = sys.path if ":" in settings.case else []
+    work = (delayed(_tagged)(settings, block, path) for block in blocks)
     pool = Parallel(
         n_jobs=processes or -1, return_as="generator_unordered", pre_dispatch="2*n_jobs"
     )
     yield from pool(work)
 
 
-def _tagged(settings: Settings, block: Block) -> tuple[Block, pd.DataFrame]:
+def _tagged(settings: Settings, block: Block, path: Sequence[str]) -> tuple[Block, pd.DataFrame]:
+    """A block's table, in a worker; path: where the module of a case of one's own is found."""
+    sys.path += [folder for folder in path if folder not in sys.path]  # it may be an older worker
     return block, _run_block(settings, block.stack, block.start)
 
 

@@ -40,7 +40,7 @@ KEYWORDS = {
     "cancellation": r"\bcancel|call off",
     "address_change": r"address|deliver (?:it |this )?(?:elsewhere|somewhere else)|moved",
     "payment_method": r"payment method|pay (?:by|with)|change my card|new card|direct debit",
-    "product_question": r"does (?:it|this) (?:have|fit|work|come)|is (?:it|this) (?:compatible|available)|"
+    "product_question": r"does (?:it|this) (?:have|fit|work|come)|is (?:it|this) compatible|"
     r"in stock|what size|how do i use",
 }
 _COURTESY = re.compile(

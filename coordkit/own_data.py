@@ -12,6 +12,8 @@ from coordkit.data.schemas import TABLES, Table
 from coordkit.data.tables import read_billing, read_support
 from coordkit.labelling import DOUBTFUL, Labelled, Tables, label, propose, task_table
 
+HOW = {",": "having a decimal comma"}
+
 
 @dataclass(frozen=True)
 class Found:
@@ -86,7 +88,8 @@ def _describe(found: Found) -> str:
         elif not theirs:
             left_out = ours in (*table.optional, *table.labels)
             theirs = "(none)" if left_out else "MISSING"
-        how = f", read as {mapped.read[ours]}" if mapped.read.get(ours) else ""
+        how = mapped.read.get(ours, "")
+        how = f", read as {HOW.get(how, how)}" if how not in ("", ".") else ""
         lines.append(f"  {ours:16} = {theirs}{how}")
     return "\n".join(lines)
 

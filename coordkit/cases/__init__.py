@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, invalidate_caches, reload
 from pathlib import Path
 from types import ModuleType
 
@@ -66,11 +66,21 @@ def _own_case(name: str, directory: Path | None) -> Case:
     return case
 
 
+_sources: dict[str, str] = {}  # module -> its source when it was imported
+
+
 def _module(name: str) -> ModuleType:
+    """The module of a case of one's own; imported again if its file has changed since."""
+    module_name = name.partition(":")[0]
     try:
-        return import_module(name.partition(":")[0])
-    except (ImportError, ValueError) as error:
+        invalidate_caches()
+        module = import_module(module_name)
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
+        if _sources.setdefault(module_name, source) != source:
+            module, _sources[module_name] = reload(module), source
+    except (ImportError, ValueError, OSError, SyntaxError) as error:
         raise UnknownCase(f"case '{name}' cannot be imported: {error}") from None
+    return module
 
 
 def source_of(name: str) -> Path | None:

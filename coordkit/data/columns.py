@@ -36,9 +36,10 @@ FILE_NAMES = {
 NAMES = {
     "invoice_id": "invoice invoiceno invoicenumber invoicenr number rechnung rechnungsnr "
     "rechnungsnummer rechnungnr rgnr belegnummer belegnr id",
-    "customer_id": "customer customerno customernumber custno client clientid account kunde "
-    "kundennr kundennummer kdnr debitor debitorennummer kundenid id",
-    "customer_name": "name customername clientname company kundenname firma debitorname",
+    "customer_id": "customerno customernumber custno clientid accountid kundennr kundennummer kdnr "
+    "debitorennummer kundenid account debitor id",
+    "customer_name": "customername clientname company kundenname firma debitorname customer client "
+    "kunde name",
     "issued_on": "issued issuedate issuedon invoicedate date rechnungsdatum belegdatum datum "
     "ausgestellt ausgestelltam",
     "due_on": "due duedate dueon payby faellig faelligam faelligkeit zahlbarbis",
