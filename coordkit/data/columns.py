@@ -307,9 +307,9 @@ def _header_problems(mapping: Columns, raw: RawTable, table: Table) -> list[str]
             problems.append(f"{raw.file} row 1, column {theirs}: {what}")
         elif not theirs and ours in _needed(mapping, table):
             left = [name for name in raw.header if name not in mapping.columns.values()]
-            named = f" which of {', '.join(map(show, left[:8]))} it is" if left else " its value"
+            named = f"say which of {', '.join(map(show, left[:8]))} it is" if left else "give it"
             problems.append(
-                f"{raw.file} row 1, column {ours}: is missing; add it, or say in {FILE}{named}"
+                f"{raw.file} row 1, column {ours}: is missing; add it, or {named} in {FILE}"
             )
     return problems
 
@@ -377,23 +377,24 @@ def read_said(directory: Path) -> dict[str, Columns]:
     try:
         parsed = tomllib.loads(read_text(path, FILE))
         return {name: Columns(**_strings(part)) for name, part in parsed.items()}
-    except (tomllib.TOMLDecodeError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         if isinstance(error, DataError):
             raise
         known = ", ".join(asdict(Columns()))
         raise DataError([f"{FILE}: {error}; each table has {known}"]) from None
 
 
-def _strings(part: Mapping[str, Any]) -> dict[str, Any]:
+def _strings(part: Any) -> dict[str, Any]:
     """One table of the file; all its values are text, or tables of text."""
-    flat = [
-        v
-        for value in part.values()
-        for v in (value.values() if isinstance(value, dict) else [value])
-    ]
-    if odd := [v for v in flat if not isinstance(v, str)]:
-        raise ValueError(f"{odd[0]!r} is not text; put it in quotes")
-    return dict(part)
+    if not isinstance(part, dict):
+        raise ValueError(f"{part!r} is not a table")
+    for key, value in part.items():
+        if (key in ("columns", "values")) != isinstance(value, dict):
+            raise ValueError(f"{key} = {value!r} is not in its place")
+        for text in value.values() if isinstance(value, dict) else [value]:
+            if not isinstance(text, str):
+                raise ValueError(f"{text!r} is not text; put it in quotes")
+    return part
 
 
 def write_said(directory: Path, said: Mapping[str, Columns]) -> Path:

@@ -199,6 +199,7 @@ CUSTOMERS = Table(
         "currency": CURRENCY,
     },
     key="customer_id",
+    optional=("also_known_as", "currency"),
     required=False,
 )
 TICKETS = Table(
