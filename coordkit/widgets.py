@@ -134,11 +134,10 @@ class ColumnPicker(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         super().__init__([*parts, self.readout])
 
     def picked(self) -> dict[str, dict[str, str]]:
-        """What the dropdowns say: table -> our column -> theirs; none is left out."""
+        """What the dropdowns say: table -> our column -> theirs, "" for none."""
         found: dict[str, dict[str, str]] = {table: {} for table, _ in self.dropdowns}
         for (table, ours), dropdown in self.dropdowns.items():
-            if dropdown.value:
-                found[table][ours] = dropdown.value
+            found[table][ours] = dropdown.value
         return found
 
     def _picked(self, change: Any) -> None:

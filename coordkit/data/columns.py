@@ -78,7 +78,7 @@ class Columns:
 
     Args:
         file: its name; empty if there is none.
-        columns: our column -> theirs; one of ours that is not in it is absent.
+        columns: our column -> theirs, "" for none.
         values: our column -> one value for every row, for what the file does not say.
         dates: how dates like 03/04/2026 are read where the column itself does not show it:
             ``day-first`` or ``month-first``; empty if not said.
@@ -144,7 +144,7 @@ def guess(raw: RawTable, table: Table, said: Columns = Columns()) -> Columns:
         _guess_by_synonym(open_ours, left, found)
     if table.labels and table.labels[0] not in found:
         found = {ours: theirs for ours, theirs in found.items() if ours not in table.labels}
-    ordered = {ours: found[ours] for ours in table.columns if ours in found}
+    ordered = {ours: found[ours] for ours in table.columns if found.get(ours)}
     values = {ours: value for ours, value in said.values.items() if ours in table.columns}
     return Columns(raw.file, ordered, values, said.dates, said.decimal)
 

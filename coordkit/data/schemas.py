@@ -310,7 +310,7 @@ def validate(
     frame = pd.DataFrame(index=cells.index, columns=list(table.columns), dtype=object)
     for name, kind in table.columns.items():
         if name not in cells:
-            frame[name] = ""
+            frame[name] = pd.Series("", index=cells.index, dtype=object)
         else:
             value = _value_if_sound if problems else Kind.of
             values = [value(kind, cell) for cell in cells[name]]
