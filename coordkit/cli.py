@@ -342,9 +342,12 @@ def _settings(
             case, tasks, trials, str(data) if data else "", simulation,
             reviewer_accuracy=reviewer_accuracy,
         )  # fmt: skip
-        case_of(settings)
+        left_out = case_of(settings).left_out
     except UnknownCase as error:
         _fail(str(error))
+    if left_out:
+        what = f"{left_out:,} tasks have no labels and are left out"
+        typer.echo(f"coordkit: {what}; coordkit columns {data} {case}", err=True)
     return settings
 
 

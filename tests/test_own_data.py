@@ -85,6 +85,14 @@ def test_the_command_tells_the_same(folder):
         assert failed.exit_code == 2 and failed.output.startswith("coordkit: ")
 
 
+def test_a_run_says_how_many_tasks_are_left_out(folder, tmp_path):
+    widget = picker(folder, "billing")
+    widget.dropdowns["invoices", "amount"].value = "Brutto"
+    command = ["run", "billing", "--data", str(folder), "--processes", "1"]
+    done = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
+    assert done.exit_code == 0 and "1 tasks have no labels and are left out" in done.output
+
+
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -48,11 +48,17 @@ def _kit_case(name: str, directory: Path | None, tasks: int | None) -> Case:
             from coordkit.cases.billing import Billing
             from coordkit.data.tables import read_billing
 
-            return Billing(label(read_billing(folder), folder).tables)
+            payments = label(read_billing(folder), folder)
+            case: Case = Billing(payments.tables)
+            case.left_out = payments.left_out
+            return case
         from coordkit.cases.support import Support
         from coordkit.data.tables import read_support
 
-        return Support(label(read_support(folder), folder).tables)
+        tickets = label(read_support(folder), folder)
+        case = Support(tickets.tables)
+        case.left_out = tickets.left_out
+        return case
 
 
 def _own_case(name: str, directory: Path | None) -> Case:
