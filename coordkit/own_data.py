@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from coordkit.cases.base import Case
 from coordkit.data.columns import Columns, apply, find_file, guess, read_said, write_said
 from coordkit.data.files import DataError, RawTable, read_raw
 from coordkit.data.schemas import TABLES, Table
@@ -110,6 +111,22 @@ def _describe_labels(tables: Tables, directory: Path) -> str:
 def _labels_of(tables: Tables) -> Any:
     name, _, columns = task_table(tables)
     return getattr(tables, name)[columns[0]]
+
+
+def columns_sent(case: Case) -> dict[str, list[str]]:
+    """Which columns of a case a model may be shown in prompts; never the labels.
+
+    Args:
+        case: any case.
+    Returns: ``task`` and each kind of record -> its columns; ``documents`` -> their ids. With the
+        simulated model they stay on this machine; with any other they go to its provider.
+    """
+    environment = case.environment()
+    records = {kind: list(row) for kind in environment.keys for row in environment.rows(kind)[:1]}
+    query = "SELECT source FROM texts ORDER BY rowid"
+    sources = [str(row["source"]) for row in environment.connection.execute(query)]
+    documents = [name for name in sources if name.partition("/")[0] not in environment.keys]
+    return {"task": list(case.tasks[0].fields), **records, "documents": documents}
 
 
 def picker(directory: Path, case: str) -> Any:

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from coordkit.cases import UnknownCase, load_case
 from coordkit.cli import app
 from coordkit.data import DataError, read_billing, write_dataset
+from coordkit.data.schemas import BILLING_LABELS
 from coordkit.experiment import Settings, run
-from coordkit.own_data import describe, look, picker
+from coordkit.own_data import columns_sent, describe, look, picker
 from coordkit.stack import Stack
 
 FILES = {
@@ -83,6 +84,18 @@ def test_the_command_tells_the_same(folder):
     for arguments in (["columns", str(folder), "biling"], ["columns", "nowhere", "billing"]):
         failed = CliRunner().invoke(app, arguments)
         assert failed.exit_code == 2 and failed.output.startswith("coordkit: ")
+
+
+@pytest.mark.parametrize("name", ["billing", "support"])
+def test_the_columns_sent_are_those_of_the_prompts_and_never_a_label(name):
+    sent = columns_sent(load_case(name, tasks=3))
+    labels = {"billing": BILLING_LABELS, "support": ("intents", "refund_amount", "invoice_line")}
+    columns = {
+        column for source, names in sent.items() if source != "documents" for column in names
+    }
+    assert not columns & set(labels[name]) and {"amount", "currency"} <= columns
+    assert ("message" in sent["task"]) == (name == "support")
+    assert any(source.startswith(("terms/", "policies/")) for source in sent["documents"])
 
 
 def test_a_run_says_how_many_tasks_are_left_out(folder, tmp_path):

@@ -153,6 +153,8 @@ def _is_western(raw: bytes) -> bool:
         text = raw.decode("cp1252")
     except UnicodeDecodeError:
         return False
+    if re.search(rb"\xc3[\x80-\xbf]", raw):
+        return False  # UTF-8 with a broken byte elsewhere: its umlauts would come out as two signs
     odd = [c for c in text if ord(c) > 126]
     plain = all(c.isalpha() or c in "€£¥§°´’‘“”–—…\u00a0«»" for c in odd)
     return plain and not re.search(r"[\0-\x08\x0b\x0c\x0e-\x1f]", text) and len(odd) * 4 < len(text)

@@ -93,6 +93,13 @@ def test_separators_and_encodings_are_noticed(folder, encoding, separator):
     assert repr(separator) in note and ("Windows-1252" in note) == (encoding != "utf-8-sig")
 
 
+def test_utf_8_with_a_broken_byte_is_not_taken_for_windows_1252(folder):
+    raw = INVOICES.replace("Ito", "Süß").encode() + b"\xfc"
+    (folder / "invoices.csv").write_bytes(raw)
+    with pytest.raises(DataError, match=r"invoices.csv row 4: byte 0xfc is not UTF-8"):
+        read_billing(folder)
+
+
 def test_a_wrong_cell_of_a_sheet_is_named_by_its_row(folder):
     frame = typed(INVOICES).astype(object)
     frame.loc[1, "amount"] = "fifty"
