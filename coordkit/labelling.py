@@ -290,6 +290,7 @@ def save_label(folder: Path, tables: Tables, task_id: str, labels: Mapping[str, 
     """
     _, key, columns = task_table(tables)
     path = folder / FILE
+    read_labels(folder, tables)  # what is wrong already is said before anything is added
     before = path.read_bytes() if path.exists() else None
     rows: dict[str, dict[str, str]] = {}
     if before is not None:

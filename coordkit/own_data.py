@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from coordkit.cases.base import Case
-from coordkit.data.columns import Columns, apply, find_file, guess, read_said, write_said
+from coordkit.data.columns import (
+    DECIMALS,
+    ORDERS,
+    Columns,
+    apply,
+    find_file,
+    guess,
+    read_said,
+    write_said,
+)
 from coordkit.data.files import DataError, RawTable, read_raw
 from coordkit.data.schemas import TABLES, Table
 from coordkit.data.tables import read_billing, read_support
@@ -130,7 +140,9 @@ def columns_sent(case: Case) -> dict[str, list[str]]:
 
 
 def picker(directory: Path, case: str) -> Any:
-    """A widget with a dropdown per column; what is picked is written to columns.toml at once.
+    """A widget with a dropdown per column, and for how dates and amounts are read where in doubt.
+
+    What is picked is written to columns.toml at once.
 
     Args:
         directory: the folder.
@@ -139,15 +151,21 @@ def picker(directory: Path, case: str) -> Any:
     from coordkit.widgets import ColumnPicker
 
     tables = {f.table.name: f for f in look(directory, case) if f.raw is not None}
-    guesses = {
-        name: {ours: f.mapping.columns.get(ours, "") for ours in f.table.columns}
-        for name, f in tables.items()
-    }
-    headers = {name: f.raw.header for name, f in tables.items() if f.raw is not None}
+    settings: dict[str, Sequence[str]] = {"dates": ORDERS[1:], "decimal": DECIMALS[1:]}
+    guesses, choices = dict[str, dict[str, str]](), dict[str, dict[str, Sequence[str]]]()
+    for name, found in tables.items():
+        said = {"dates": found.mapping.dates, "decimal": found.mapping.decimal}
+        guesses[name] = {o: found.mapping.columns.get(o, "") for o in found.table.columns} | said
+        header = found.raw.header if found.raw else []
+        choices[name] = {**dict.fromkeys(found.table.columns, header), **settings}
 
     def save(picked: dict[str, dict[str, str]]) -> str:
-        said = {name: replace(f.mapping, columns=picked[name]) for name, f in tables.items()}
+        said = {}
+        for name, found in tables.items():
+            columns = dict(picked[name])
+            dates, decimal = columns.pop("dates"), columns.pop("decimal")
+            said[name] = replace(found.mapping, columns=columns, dates=dates, decimal=decimal)
         write_said(directory, said)
         return describe(directory, case).splitlines()[-1]
 
-    return ColumnPicker(guesses, headers, save)
+    return ColumnPicker(guesses, choices, save)

@@ -102,11 +102,11 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
 
 
 class ColumnPicker(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """A dropdown per column of ours to say which of theirs it is.
+    """A dropdown per column of ours to say which of theirs it is, and per setting of a table.
 
     Args:
         guesses: table -> our column -> theirs, "" where none was found.
-        headers: table -> the columns of their file.
+        choices: table -> our column -> what may be picked besides none.
         save: called with what was picked, in the shape of ``guesses``, on every change; returns a
             line to show.
     """
@@ -114,15 +114,15 @@ class ColumnPicker(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     def __init__(
         self,
         guesses: Mapping[str, Mapping[str, str]],
-        headers: Mapping[str, Sequence[str]],
+        choices: Mapping[str, Mapping[str, Sequence[str]]],
         save: Callable[[dict[str, dict[str, str]]], str],
     ) -> None:
         self.save, self.dropdowns = save, dict[tuple[str, str], Any]()
         parts: list[Any] = []
         for table, columns in guesses.items():
             parts.append(ipywidgets.HTML(f"<b>{escape(table)}</b>"))
-            options = [("(none)", ""), *((name, name) for name in headers[table])]
             for ours, theirs in columns.items():
+                options = [("(none)", ""), *((name, name) for name in choices[table][ours])]
                 dropdown = ipywidgets.Dropdown(
                     options=options, value=theirs, description=ours,
                     style={"description_width": "12em"}, layout={"width": "30em"},

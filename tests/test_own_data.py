@@ -78,6 +78,14 @@ def test_a_column_that_is_picked_is_read_from_then_on(folder):
     assert "amount" in describe(folder, "billing").split("To be mended first")[1]
 
 
+def test_what_can_be_read_in_two_ways_is_settled_in_the_widget(folder):
+    bank = FILES["Bank.csv"].replace("13.06.2026", "03/04/2026").replace("14.06.2026", "03/05/2026")
+    (folder / "Bank.csv").write_text(bank)
+    assert "can be 2026-04-03 or 2026-03-04" in describe(folder, "billing")
+    picker(folder, "billing").dropdowns["payments", "dates"].value = "month-first"
+    assert str(read_billing(folder).payments["received_on"][0]) == "2026-03-04"
+
+
 def test_the_command_tells_the_same(folder):
     done = CliRunner().invoke(app, ["columns", str(folder), "billing"])
     assert done.exit_code == 0 and done.output.strip() == describe(folder, "billing")

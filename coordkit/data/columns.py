@@ -142,7 +142,7 @@ def guess(raw: RawTable, table: Table, said: Columns = Columns()) -> Columns:
                 left = [name for name in left if name != theirs[0]]
     if table.guess:
         _guess_by_synonym(open_ours, left, found)
-    if table.labels and table.labels[0] not in found:
+    if table.labels and not found.get(table.labels[0]):
         found = {ours: theirs for ours, theirs in found.items() if ours not in table.labels}
     ordered = {ours: found[ours] for ours in table.columns if found.get(ours)}
     values = {ours: value for ours, value in said.values.items() if ours in table.columns}
