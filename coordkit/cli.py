@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,9 @@ MAX_TASKS = 200_000
 MIN_WIDTH = 100  # of tables, where the output is no terminal
 OUR_ERROR, STOPPED = 2, 130
 
-CaseArgument = Annotated[str, typer.Argument(metavar="CASE", help="billing or support.")]
+CaseArgument = Annotated[
+    str, typer.Argument(metavar="CASE", help="billing, support, or module:factory.")
+]
 Tasks = Annotated[
     int | None,
     typer.Option(
@@ -118,7 +121,8 @@ def quiet() -> None:
 @app.command()
 def ladder(
     cases: Annotated[
-        list[str], typer.Argument(metavar="CASE...", help="billing, support or both.")
+        list[str],
+        typer.Argument(metavar="CASE...", help="billing, support or both; or module:factory."),
     ],
     tasks: Tasks = None,
     seed: Seed = 0,
@@ -299,7 +303,7 @@ def data(
         from coordkit.data.sample import CASES
         from coordkit.data.tables import write_dataset
 
-        for name in [_known_case(case)] if case else CASES:
+        for name in [_kit_case(case)] if case else CASES:
             folder = out / name if out and not case else out or Path("data") / name
             files = CASES[name](tasks, seed)
             write_dataset(files, folder)
@@ -356,6 +360,21 @@ def serve(
 
 
 @app.command()
+def columns(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with your tables.")],
+    case: CaseArgument,
+) -> None:
+    """Say which of your columns is taken for which, what is missing, how many tasks have labels.
+
+    columns.toml in the folder corrects the guesses.
+    """
+    with _clear_errors():
+        from coordkit.own_data import describe
+
+        typer.echo(describe(directory, _kit_case(case)))
+
+
+@app.command()
 def check() -> None:
     """Say what this machine lacks to run coordkit, and the command that mends it."""
     from coordkit import check as environment
@@ -386,7 +405,7 @@ def _clear_errors() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
     except Exception as error:
-        from coordkit.data.tables import DataError
+        from coordkit.data.files import DataError
         from coordkit.models import ModelProblem
 
         if not isinstance(error, DataError | ModelProblem):
@@ -395,6 +414,14 @@ def _clear_errors() -> Iterator[None]:
 
 
 def _known_case(name: str) -> str:
+    """A case's name; one's own, like module:factory, is looked for in this folder too."""
+    if ":" not in name:
+        return _kit_case(name)
+    sys.path.insert(0, str(Path.cwd()))  # worker processes take it over
+    return name
+
+
+def _kit_case(name: str) -> str:
     from coordkit.data.sample import CASES
 
     if name not in CASES:
@@ -449,15 +476,22 @@ def _settings(
 ) -> Settings:
     """Settings whose case could be loaded: what is wrong with the data comes out here."""
     _known_case(case)
+    from coordkit.cases import UnknownCase
     from coordkit.experiment import Settings, case_of
     from coordkit.faults import Simulation
 
     simulation = Simulation(reliability=reliability, correlation=correlation, seed=seed)
-    settings = Settings(
-        case, tasks, trials, str(data) if data else "", simulation,
-        reviewer_accuracy=reviewer_accuracy,
-    )  # fmt: skip
-    case_of(settings)
+    try:
+        settings = Settings(
+            case, tasks, trials, str(data) if data else "", simulation,
+            reviewer_accuracy=reviewer_accuracy,
+        )  # fmt: skip
+        left_out = case_of(settings).left_out
+    except UnknownCase as error:
+        _fail(str(error))
+    if left_out:
+        what = f"{left_out:,} tasks have no labels and are left out"
+        typer.echo(f"coordkit: {what}; coordkit columns {data} {case}", err=True)
     return settings
 
 

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -30,7 +31,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
-from coordkit.cases import load_case
+from coordkit.cases import load_case, source_of
 from coordkit.cases.base import Case, Task
 from coordkit.data.sample import SAMPLES
 from coordkit.faults import Simulation
@@ -45,6 +46,7 @@ from coordkit.prompt import Prompt
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace, build, trial_id
 
+DATA_FILES = (".csv", ".md", ".toml", ".xlsx", ".parquet", ".sta", ".mt940", ".xml")
 BLOCK = 100  # tasks per unit of work: seconds of computing, and what a crash can lose
 REMOTE_BLOCK = 5  # of a model that is waited for; its responses are kept one by one besides
 CONCURRENCY = 4  # requests under way at a time to such a model
@@ -55,7 +57,7 @@ class Settings:
     """Everything that determines the results of an experiment.
 
     Args:
-        case: name of the case.
+        case: name of the case; your own is named like ``module:factory``.
         tasks: number of tasks; None takes all there are.
         trials: independent trials per task.
         data: folder of the user's own tables.
@@ -88,7 +90,9 @@ class Settings:
         data = Path(self.data) if self.data else SAMPLES / self.case
         code = _digest(Path(__file__).parent, ".py", ".csv")
         libraries = json.dumps(versions())
-        text = _digest(data, ".csv", ".md") + code + libraries
+        text = _digest(data, *DATA_FILES) + code + libraries
+        if own := source_of(self.case):
+            text += own.read_text(encoding="utf-8")
         object.__setattr__(self, "version", blake2b(text.encode(), digest_size=8).hexdigest())
 
     def __hash__(self) -> int:  # the mix of slip modes is a dict, which has no hash
@@ -560,7 +564,7 @@ def run(
     settings = with_model(settings, model) if model else settings
     case = case_of(settings)
     stacks = list(dict.fromkeys(stacks))  # a stack given twice would double its rows
-    folder = runs / f"{settings.case}-{settings.key()}"
+    folder = runs / f"{settings.case.replace(':', '.')}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)
     size = REMOTE_BLOCK if model else BLOCK
     starts = range(0, len(case.tasks), size)
@@ -608,7 +612,8 @@ def _map(
         for block in blocks:
             yield block, _run_block(settings, block, model)
         return
-    work = (delayed(_tagged)(settings, block, model) for block in blocks)
+    path = sys.path if ":" in settings.case else []
+    work = (delayed(_tagged)(settings, block, model, path) for block in blocks)
     workers = (processes or -1) if model is None else (processes or CONCURRENCY)
     pool = Parallel(
         n_jobs=workers,
@@ -620,8 +625,10 @@ def _map(
 
 
 def _tagged(
-    settings: Settings, block: Block, model: BaseChatModel | None
+    settings: Settings, block: Block, model: BaseChatModel | None, path: Sequence[str]
 ) -> tuple[Block, pd.DataFrame]:
+    """A block's table, in a worker; path: where the module of a case of one's own is found."""
+    sys.path += [folder for folder in path if folder not in sys.path]  # it may be an older worker
     return block, _run_block(settings, block, model)
 
 

@@ -46,21 +46,29 @@ class Progress:
 
 
 def measure(
-    case: str, stacks: Sequence[Stack], tasks: int = 300, seed: int = 0, **simulation: Any
+    case: str,
+    stacks: Sequence[Stack],
+    tasks: int = 300,
+    seed: int = 0,
+    *,
+    data: str | Path = "",
+    **simulation: Any,
 ) -> pd.DataFrame:
     """Run stacks on the first tasks of a case and return one row per trial.
 
     Args:
-        case: billing or support.
+        case: billing or support, or your own as ``module:factory``.
         stacks: what to measure; one given twice is measured once.
         tasks: number of tasks; with 300 an interval is about ±5 points wide.
         seed: seed of the simulated model.
+        data: folder of your own tables; empty takes the sample.
         simulation: further settings of it, such as ``reliability=0.9``.
 
     Finished stacks are kept in ``runs/`` (or the folder that COORDKIT_RUNS names), so that a second
     call costs nothing.
     """
-    settings = Settings(case, tasks=tasks, simulation=Simulation(seed=seed, **simulation))
+    dice = Simulation(seed=seed, **simulation)
+    settings = Settings(case, tasks=tasks, data=str(data), simulation=dice)
     with Progress(f"{case}: {len(set(stacks))} stacks, {tasks} tasks") as progress:
         table, _ = run(settings, list(stacks), runs_folder(), progress=progress)
     return table

@@ -1,4 +1,4 @@
-"""Sliders beside a figure and a readout in words: a pure function in a thin wrapper.
+"""Sliders beside a figure, and forms: thin wrappers around pure functions.
 
 What is shown is computed by a function of the sliders' values alone, which tests call without any
 widget; the wrapper only moves numbers.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 import ipywidgets
+import pandas as pd
 import plotly.graph_objects as go
 
 
@@ -97,3 +99,109 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
                 trace.update(properties)
             if shown.title:
                 self.figure.layout.title.text = shown.title
+
+
+class ColumnPicker(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """A dropdown per column of ours to say which of theirs it is, and per setting of a table.
+
+    Args:
+        guesses: table -> our column -> theirs, "" where none was found.
+        choices: table -> our column -> what may be picked besides none.
+        save: called with what was picked, in the shape of ``guesses``, on every change; returns a
+            line to show.
+    """
+
+    def __init__(
+        self,
+        guesses: Mapping[str, Mapping[str, str]],
+        choices: Mapping[str, Mapping[str, Sequence[str]]],
+        save: Callable[[dict[str, dict[str, str]]], str],
+    ) -> None:
+        self.save, self.dropdowns = save, dict[tuple[str, str], Any]()
+        parts: list[Any] = []
+        for table, columns in guesses.items():
+            parts.append(ipywidgets.HTML(f"<b>{escape(table)}</b>"))
+            for ours, theirs in columns.items():
+                options = [("(none)", ""), *((name, name) for name in choices[table][ours])]
+                dropdown = ipywidgets.Dropdown(
+                    options=options, value=theirs, description=ours,
+                    style={"description_width": "12em"}, layout={"width": "30em"},
+                )  # fmt: skip
+                dropdown.observe(self._picked, names="value")
+                self.dropdowns[table, ours] = dropdown
+                parts.append(dropdown)
+        self.readout = ipywidgets.HTML()
+        super().__init__([*parts, self.readout])
+
+    def picked(self) -> dict[str, dict[str, str]]:
+        """What the dropdowns say: table -> our column -> theirs, "" for none."""
+        found: dict[str, dict[str, str]] = {table: {} for table, _ in self.dropdowns}
+        for (table, ours), dropdown in self.dropdowns.items():
+            found[table][ours] = dropdown.value
+        return found
+
+    def _picked(self, change: Any) -> None:
+        text = escape(self.save(self.picked())).replace("\n", "<br>")
+        self.readout.value = f'<p role="status">{text}</p>'
+
+
+class Labeller(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """Asks for the labels of tasks one by one. Tab moves on, Enter or Space presses a button.
+
+    Args:
+        tasks: one row per task, all text: what to show of it, and a guess for each label.
+        key: the column with the task's id.
+        labels: the columns to ask for.
+        save: called with the id and the labels; raises ValueError if they cannot be right.
+    """
+
+    def __init__(
+        self,
+        tasks: pd.DataFrame,
+        key: str,
+        labels: Sequence[str],
+        save: Callable[[str, dict[str, str]], object],
+    ) -> None:
+        self.tasks, self.key, self.save, self.place = tasks, key, save, 0
+        self.shown = ipywidgets.HTML()
+        style, layout = {"description_width": "12em"}, {"width": "34em"}
+        self.fields = {
+            name: ipywidgets.Text(description=name, style=style, layout=layout) for name in labels
+        }
+        self.save_button = ipywidgets.Button(description="Save", button_style="primary")
+        self.skip_button = ipywidgets.Button(description="Skip")
+        self.save_button.on_click(self._save)
+        self.skip_button.on_click(lambda button: self._show(self.place + 1))
+        self.readout = ipywidgets.HTML()
+        buttons = ipywidgets.HBox([self.save_button, self.skip_button])
+        super().__init__([self.shown, *self.fields.values(), buttons, self.readout])
+        self._show(0)
+
+    def _show(self, place: int, note: str = "") -> None:
+        self.place, left = place, len(self.tasks) - place
+        self.readout.value = f'<p role="status">{escape(note)} {max(left, 0)} to go.</p>'
+        over = left <= 0
+        for part in (*self.fields.values(), self.save_button, self.skip_button):
+            part.disabled = over
+        if over:
+            self.shown.value = ""
+            return
+        row = {str(name): str(cell) for name, cell in self.tasks.iloc[place].items()}
+        rows = [
+            f"<tr><th>{escape(name)}</th><td>{escape(cell)}</td></tr>"
+            for name, cell in row.items()
+            if name not in self.fields and name != "doubtful"
+        ]
+        self.shown.value = f"<table>{''.join(rows)}</table>"
+        for name, box in self.fields.items():
+            box.value = row[name]
+        next(iter(self.fields.values())).focus()
+
+    def _save(self, button: Any) -> None:
+        task_id = str(self.tasks.iloc[self.place][self.key])
+        try:
+            self.save(task_id, {name: box.value.strip() for name, box in self.fields.items()})
+        except ValueError as error:
+            self.readout.value = f'<p role="status">Not saved: {escape(str(error))}</p>'
+        else:
+            self._show(self.place + 1, f"{task_id} is saved.")

@@ -301,9 +301,10 @@ def repeated_id(folder: Path) -> None:
         file.write(first + "\n")
 
 
-def latin_1(folder: Path) -> None:
+def no_encoding(folder: Path) -> None:
     text = (folder / "payments.csv").read_text(encoding="utf-8")
-    (folder / "payments.csv").write_bytes(text.replace(",PAYMENT", ",PAYMÉNT").encode("latin-1"))
+    odd = text.replace(",PAYMENT", ",PAYM\x81NT")  # neither UTF-8 nor Windows-1252
+    (folder / "payments.csv").write_bytes(odd.encode("latin-1"))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def latin_1(folder: Path) -> None:
         (header_only, ["payments.csv: has a header but no rows"]),
         (lambda folder: (folder / "payments.csv").write_text(""), ["payments.csv: is empty"]),
         (repeated_id, ["invoices.csv row ", "column invoice_id", "stands in an earlier row"]),
-        (latin_1, ["payments.csv row ", "is not UTF-8"]),
+        (no_encoding, ["payments.csv row ", "is not UTF-8"]),
     ],
     ids="missing column type negative absurd currency date huge no-rows empty ids encoding".split(),
 )  # fmt: skip

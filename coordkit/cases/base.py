@@ -116,12 +116,14 @@ class Case(ABC):
         tasks: the tasks, in the order of the feed.
         approval_limit: money (in the case's main currency) above which an action that cannot be
             undone needs a person's approval.
+        left_out: how many tasks of the data have no labels and are not among ``tasks``.
     """
 
     name: str
     steps: tuple[Step, ...]
     tasks: Sequence[Task]
     approval_limit: float
+    left_out: int = 0
 
     @abstractmethod
     def environment(self, path: Path | None = None) -> Environment:

@@ -159,7 +159,7 @@ _ORDER_NUMBER = re.compile(
     r"#?\b([A-Z]{1,4}\d{5,})\b",
     re.IGNORECASE,
 )
-_WINDOW = re.compile(r"Refund window: (\d+) days")
+REFUND_WINDOW = re.compile(r"Refund window: (\d+) days")
 _LIMIT = re.compile(r"Refunds above ([\d.,]+) need")
 _POLICY_OF = {
     "refund": "refunds",
@@ -259,7 +259,7 @@ def billing(prompt: Prompt) -> Answer | list[Call]:
         if "invoice_question" in intents:
             calls.append(Call("list_invoice_lines", {"customer_id": customer}))
         return calls or [Call("get_policy", {"name": "general"})]
-    window = _WINDOW.search(prompt.document("policies/refunds"))
+    window = REFUND_WINDOW.search(prompt.document("policies/refunds"))
     if "refund" in intents and not window:
         prompt.guess("policy")
     line, charge = None, "none"

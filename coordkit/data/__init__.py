@@ -1,10 +1,10 @@
 """The data of the two workflows: generators for any size, and readers that say what is wrong."""
 
+from coordkit.data.files import DataError
 from coordkit.data.generate_billing import generate_billing
 from coordkit.data.generate_support import generate_support
 from coordkit.data.tables import (
     BillingTables,
-    DataError,
     SupportTables,
     read_billing,
     read_support,

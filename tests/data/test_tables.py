@@ -18,7 +18,8 @@ from coordkit.data import (
     write_dataset,
 )
 from coordkit.data.generate_support import POLICIES
-from coordkit.data.tables import CURRENCIES, DEFAULT_HOUSE
+from coordkit.data.schemas import CURRENCIES
+from coordkit.data.tables import DEFAULT_HOUSE
 
 BILLING = {
     "invoices.csv": """invoice_id,customer_id,customer_name,issued_on,due_on,amount,currency
@@ -126,7 +127,7 @@ def test_byte_order_mark_crlf_and_blank_rows_are_tolerated(tmp_path):
 
 
 BROKEN_BILLING = [
-    ("invoices.csv", "100.00", "1 000", r"invoices.csv row 2, column amount: '1 000' is not an am"),
+    ("invoices.csv", "100.00", "1 00", r"invoices.csv row 2, column amount: '1 00' is not an am"),
     ("invoices.csv", "100.00", "nan", r"row 2, column amount: 'nan' is not an amount"),
     ("invoices.csv", "100.00", "-100.00", r"row 2, column amount: '-100.00' is negative"),
     ("invoices.csv", "100.00", "0.00", r"row 2, column amount: '0.00' is zero"),
@@ -138,7 +139,7 @@ BROKEN_BILLING = [
     ("invoices.csv", "W2", "W1", r"row 3, column invoice_id: 'W1' stands in an earlier row"),
     ("invoices.csv", "W2", "", r"row 3, column invoice_id: '' is blank"),
     ("invoices.csv", "W2", "W1;W2", r"row 3, column invoice_id: 'W1;W2' has a \";\""),
-    ("invoices.csv", ",due_on", ",due", r"invoices.csv row 1, column due_on: is missing"),
+    ("invoices.csv", ",due_on", ",until", r"invoices.csv row 1, column due_on: is missing"),
     ("invoices.csv", "customer_id", "amount", r"row 1, column amount: stands twice"),
     ("invoices.csv", ",50.5,", ",50,5,", r"invoices.csv row 3: has 8 cells, the header has 7"),
     ("invoices.csv", "Ada Li", "Ada\0Li", r"invoices.csv row 2: has a NUL byte"),
@@ -193,12 +194,7 @@ def test_one_fault_in_support_is_named(tmp_path, file, old, new, message):
         (b"", "invoices.csv: is empty"),
         (b"\n\n", "invoices.csv: is empty"),
         (BILLING["invoices.csv"].splitlines()[0], "invoices.csv: has a header but no rows"),
-        (BILLING["invoices.csv"].replace(",", ";"), "row 1: is separated by ';'"),
         (BILLING["invoices.csv"].encode("utf-16"), "is UTF-16 text, not CSV"),
-        (
-            BILLING["invoices.csv"].replace("Max", "Mäx").encode("latin-1"),
-            "row 3: byte 0xe4 is not",
-        ),
         (b"PK\x03\x04rest", "is an Excel or zip file, not CSV"),
         (b'{"a": 1}', "is JSON, not CSV"),
         (b"<!doctype html>", "is HTML or XML, not CSV"),

@@ -1,0 +1,416 @@
+"""Whose column is which: guesses that a person can read, correct, and keep in columns.toml.
+
+A guess comes from names (English and German) and from what the cells look like. Where cells can be
+read in two ways nothing is guessed: it is a problem, and its line says how to settle it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from coordkit.data.files import BANK_FILES, SHEETS, DataError, RawTable, read_text
+from coordkit.data.schemas import CURRENCIES, Table, show
+
+FILE = "columns.toml"
+DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
+ORDERS, DECIMALS = ("", DAY_FIRST, MONTH_FIRST), ("", ".", ",")
+
+# What files and columns are called elsewhere, as `_plain` writes it; the first is ours.
+FILE_NAMES = {
+    "invoices": "invoices invoice rechnungen rechnung openitems offeneposten invoicelines",
+    "payments": "payments payment zahlungen bank bankfeed statement kontoauszug umsaetze "
+    "zahlungseingaenge transactions",
+    "customers": "customers customer kunden debitoren clients",
+    "tickets": "tickets ticket messages nachrichten anfragen emails requests",
+    "orders": "orders order bestellungen auftraege",
+}
+NAMES = {
+    "invoice_id": "invoice invoiceno invoicenumber invoicenr number rechnung rechnungsnr "
+    "rechnungsnummer rechnungnr rgnr belegnummer belegnr id",
+    "customer_id": "customerno customernumber custno clientid accountid kundennr kundennummer kdnr "
+    "debitorennummer kundenid account debitor id",
+    "customer_name": "customername clientname company kundenname firma debitorname customer client "
+    "kunde name",
+    "issued_on": "issued issuedate issuedon invoicedate date rechnungsdatum belegdatum datum "
+    "ausgestellt ausgestelltam",
+    "due_on": "due duedate dueon payby faellig faelligam faelligkeit zahlbarbis",
+    "paid_on": "paid paiddate paidon bezahlt bezahltam ausgleichsdatum",
+    "amount": "amount total gross grossamount value sum betrag bruttobetrag brutto summe umsatz "
+    "rechnungsbetrag gutschrift",
+    "currency": "currency ccy curr waehrung whg",
+    "payment_id": "payment paymentid transactionid txid transaction bankreference zahlungsid "
+    "zahlungsnr buchungsid umsatzid transaktion transaktionsid lfdnr id",
+    "received_on": "received receivedon receiveddate bookingdate valuedate valuta buchungstag "
+    "buchungsdatum wertstellung eingang eingangsdatum eingegangenam date datum",
+    "payer_name": "payer payername debtor sender from auftraggeber zahler zahlungspflichtiger "
+    "absender beguenstigterzahlungspflichtiger name",
+    "remittance_text": "remittance remittanceinformation reference text description memo details "
+    "verwendungszweck zweck buchungstext",
+    "also_known_as": "aka alsoknownas alias aliases tradingnames handelsname handelsnamen",
+    "ticket_id": "ticket ticketno ticketnumber ticketnr messageid anfragenr id",
+    "message": "text body content nachricht anfrage beschreibung",
+    "order_id": "order orderno ordernumber bestellung bestellnr bestellnummer auftrag "
+    "auftragsnr id",
+    "placed_on": "placed orderdate placedon bestelldatum bestelltam auftragsdatum date datum",
+    "status": "state orderstatus lieferstatus",
+    "delivered_on": "delivered deliverydate deliveredon geliefert geliefertam lieferdatum "
+    "zugestelltam",
+    "total": "amount ordertotal gross summe betrag gesamtbetrag gesamt bestellwert",
+    "paid_with": "paymentmethod paidwith method zahlungsart zahlart zahlungsmittel bezahltmit",
+    "receipt": "hasreceipt proofofpurchase beleg kassenbon quittung",
+    "line_id": "line lineno linenumber position positionsnr posnr",
+    "description": "text item article artikel beschreibung bezeichnung",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How one file is to be read.
+
+    Args:
+        file: its name; empty if there is none.
+        columns: our column -> theirs, "" for none.
+        values: our column -> one value for every row, for what the file does not say.
+        dates: how dates like 03/04/2026 are read where the column itself does not show it:
+            ``day-first`` or ``month-first``; empty if not said.
+        decimal: likewise for amounts like 1,234: "." or ",".
+    Raises: ValueError if ``dates`` or ``decimal`` is something else.
+    """
+
+    file: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+    dates: str = ""
+    decimal: str = ""
+
+    def __post_init__(self) -> None:
+        if self.dates not in ORDERS:
+            raise ValueError(f'dates = "{self.dates}": use "{DAY_FIRST}" or "{MONTH_FIRST}"')
+        if self.decimal not in DECIMALS:
+            raise ValueError(f'decimal = "{self.decimal}": use "." or ","')
+
+
+def find_file(directory: Path, table: Table, said: Columns) -> Path | None:
+    """The file of a table: the one that columns.toml names, or one called so.
+
+    Raises: DataError if there are several.
+    """
+    if said.file:
+        return directory / said.file
+    endings = (*SHEETS, *BANK_FILES) if table.name == "payments" else SHEETS
+    names = FILE_NAMES.get(table.name, "").split() if table.guess else []
+    ours = [
+        directory / f"{table.name}{ending}" for ending in endings if table.guess or ending == ".csv"
+    ]
+    found = [path for path in ours if path.exists()]
+    if not found and names:
+        others = sorted(path for path in directory.iterdir() if path.suffix.lower() in endings)
+        found = [path for path in others if plain(path.stem) in names]
+    if len(found) > 1:
+        both = " and ".join(path.name for path in found)
+        why = f'{both}: which holds the {table.name}? put file = "NAME" under [{table.name}]'
+        raise DataError([f"{why} in {FILE}"])
+    return found[0] if found else None
+
+
+def guess(raw: RawTable, table: Table, said: Columns = Columns()) -> Columns:
+    """Guess which of a file's columns are ours; what was said stands.
+
+    Args:
+        raw: the file.
+        table: what we look for.
+        said: what columns.toml says.
+    Returns: the whole mapping. No column of theirs is taken twice unless it was said.
+    """
+    found = {ours: theirs for ours, theirs in said.columns.items() if ours in table.columns}
+    open_ours = [ours for ours in table.columns if ours not in found and ours not in said.values]
+    left = [theirs for theirs in raw.header if theirs not in found.values()]
+    for same in (str.strip, plain):  # by our very name first, then as it may be written
+        for ours in open_ours:
+            theirs = [name for name in left if same(name) == same(ours)]
+            if ours not in found and theirs:
+                found[ours] = theirs[0]
+                left = [name for name in left if name != theirs[0]]
+    if table.guess:
+        _guess_by_synonym(open_ours, left, found)
+    if table.labels and not found.get(table.labels[0]):
+        found = {ours: theirs for ours, theirs in found.items() if ours not in table.labels}
+    ordered = {ours: found[ours] for ours in table.columns if found.get(ours)}
+    values = {ours: value for ours, value in said.values.items() if ours in table.columns}
+    return Columns(raw.file, ordered, values, said.dates, said.decimal)
+
+
+def _guess_by_synonym(ours: Iterable[str], left: list[str], found: dict[str, str]) -> None:
+    """Take the closest synonym over all pairs first, so that "Datum" goes to who needs it most."""
+    pairs = sorted(
+        (rank, place, name, theirs)
+        for place, name in enumerate(ours)
+        if name not in found
+        for rank, synonym in enumerate(NAMES.get(name, "").split())
+        for theirs in left
+        if plain(theirs) == synonym
+    )
+    for _, _, name, theirs in pairs:
+        if name not in found and theirs not in found.values():
+            found[name] = theirs
+
+
+_UMLAUTS = {ord("ä"): "ae", ord("ö"): "oe", ord("ü"): "ue", ord("ß"): "ss"}
+
+
+def plain(name: str) -> str:
+    """A name without case, umlauts, spaces and signs, as names are compared."""
+    spelled = name.casefold().translate(_UMLAUTS)
+    return re.sub(r"[^a-z0-9]", "", spelled)
+
+
+# --- dates ----------------------------------------------------------------------------------------
+
+_TIME = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
+_YEAR_FIRST = re.compile(rf"(\d{{4}})(?:([-/.])(\d{{1,2}})\2(\d{{1,2}})|(\d\d)(\d\d)){_TIME}")
+_YEAR_LAST = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}|\d\d){_TIME}")
+_NAMED = re.compile(rf"(\d{{1,2}})[. -]+([^\W\d]{{3,9}})\.?,?[ -]+(\d{{4}}){_TIME}")
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        ["jan january januar", "feb february februar", "mar march mär märz maerz", "apr april",
+         "may mai", "jun june juni", "jul july juli", "aug august", "sep sept september",
+         "oct october okt oktober", "nov november", "dec december dez dezember"], 1,
+    )
+    for name in names.split()
+}  # fmt: skip
+
+
+def _day(year: int, month: int, day: int) -> date | None:
+    try:
+        return date(year + 2000 if year < 100 else year, month, day)
+    except ValueError:
+        return None
+
+
+def read_dates(cell: str) -> dict[str, date]:
+    """The ways to read a date: order -> date; both orders if it can be read in either.
+
+    Year first, a month's name, and dots (day first, as in German) leave one way only.
+    """
+    if match := _YEAR_FIRST.fullmatch(cell):
+        year, _, month, day, month2, day2 = match.groups()
+        only = _day(int(year), int(month or month2), int(day or day2))
+        found = {DAY_FIRST: only, MONTH_FIRST: only}
+    elif match := _NAMED.fullmatch(cell):
+        month = _MONTHS.get(match[2].casefold(), 0)
+        only = _day(int(match[3]), month, int(match[1])) if month else None
+        found = {DAY_FIRST: only, MONTH_FIRST: only}
+    elif match := _YEAR_LAST.fullmatch(cell):
+        first, sign, second, year = match.groups()
+        found = {DAY_FIRST: _day(int(year), int(second), int(first))}
+        if sign != ".":
+            found[MONTH_FIRST] = _day(int(year), int(first), int(second))
+    else:
+        found = {}
+    return {order: day for order, day in found.items() if day is not None}
+
+
+# --- amounts --------------------------------------------------------------------------------------
+
+_SIGNS = re.compile(
+    rf"^(?:US\$|[$€£¥]|Fr\.|{'|'.join(sorted(CURRENCIES))})\s*|"
+    rf"\s*(?:[$€£¥]|{'|'.join(sorted(CURRENCIES))})$"
+)
+_SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "’": "'", "−": "-"})
+_AMOUNT = {
+    mark: re.compile(
+        rf"(\d+|\d{{1,3}}(?:([{thousands} '])\d{{3}})(?:\2\d{{3}})*)(?:[{mark}](\d+))?"
+    )
+    for mark, thousands in ((".", ","), (",", "."))
+}
+
+
+def read_amounts(cell: str) -> dict[str, str]:
+    """The ways to read an amount: decimal mark -> the amount written like -1234.56.
+
+    Signs of currency and separators of thousands are dropped; 1,234 can be read in two ways.
+    """
+    text = cell.translate(_SPACES).strip()
+    minus = re.fullmatch(r"\((.+)\)|(.+)-|-(.+)", text)
+    text = next(filter(None, minus.groups())).strip() if minus else text
+    text = _SIGNS.sub("", text).strip()
+    if text.startswith("-") and not minus:  # "EUR -5.00"
+        minus, text = re.match("-", text), text[1:]
+    found = {}
+    for mark, pattern in _AMOUNT.items():
+        if match := pattern.fullmatch(text):
+            whole, decimals = re.sub(r"\D", "", match[1]), match[3]
+            sign = "-" if minus else ""
+            found[mark] = f"{sign}{whole}" + (f".{decimals}" if decimals else "")
+    return found
+
+
+# --- applying a mapping ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A file's cells under our names.
+
+    Attributes:
+        cells: dates written like 2026-06-30 and amounts like 1234.56 where they can be read.
+        problems: what is missing, stands twice, or can be read in two ways.
+        read: our column -> how its dates or amounts were read.
+    """
+
+    cells: pd.DataFrame
+    problems: list[str]
+    read: dict[str, str]
+
+
+def apply(mapping: Columns, raw: RawTable, table: Table) -> Mapped:
+    """Put a file's cells under our names and write dates and amounts in one way."""
+    problems = _header_problems(mapping, raw, table)
+    index = [row for row, _ in raw.rows]
+    cells, read = pd.DataFrame(index=index), dict[str, str]()
+    if problems:
+        return Mapped(cells, problems, read)
+    for ours, kind in table.columns.items():
+        if ours in mapping.values:
+            cells[ours] = pd.Series(mapping.values[ours], index=index, dtype=object)
+        elif ours in mapping.columns:
+            place = raw.header.index(mapping.columns[ours])
+            column = [row[place] for _, row in raw.rows]
+            where = (index, f"{raw.file} row {{}}, column {mapping.columns[ours]}")
+            if kind.reads:
+                said = mapping.dates if kind.reads == "date" else mapping.decimal
+                column, how = _one_way(column, kind.reads, said, where, problems, table.name)
+                read |= {ours: how} if how else {}
+                if how == "two ways":
+                    continue
+            cells[ours] = pd.Series(column, index=index, dtype=object)
+    return Mapped(cells, problems, read)
+
+
+def _header_problems(mapping: Columns, raw: RawTable, table: Table) -> list[str]:
+    problems = []
+    for ours in table.columns:
+        theirs = mapping.columns.get(ours, "")
+        if theirs and raw.header.count(theirs) != 1:
+            twice = theirs in raw.header
+            what = "stands twice; remove one" if twice else f"is named in {FILE}, but not there"
+            problems.append(f"{raw.file} row 1, column {theirs}: {what}")
+        elif not theirs and ours in _needed(mapping, table):
+            left = [name for name in raw.header if name not in mapping.columns.values()]
+            named = f"say which of {', '.join(map(show, left[:8]))} it is" if left else "give it"
+            problems.append(
+                f"{raw.file} row 1, column {ours}: is missing; add it, or {named} in {FILE}"
+            )
+    return problems
+
+
+def _needed(mapping: Columns, table: Table) -> set[str]:
+    """Our columns that the file must have."""
+    labelled = bool(table.labels) and table.labels[0] in mapping.columns
+    spared = {*mapping.values, *table.optional, *(() if labelled else table.labels)}
+    return set(table.columns) - spared
+
+
+Where = tuple[list[int], str]  # rows in the file, and how to name one
+
+
+def _one_way(
+    column: list[str], reads: str, said: str, where: Where, problems: list[str], table: str
+) -> tuple[list[str], str]:
+    """Read a whole column in one way, or note that it could be read in two.
+
+    The way is what was said, or else the one that most of the cells that allow one only allow.
+    Where most dates have the year first, one that has not is left to be refused by itself.
+    """
+    both = (DAY_FIRST, MONTH_FIRST) if reads == "date" else (".", ",")
+    read: Callable[[str], Mapping[str, Any]] = read_dates if reads == "date" else read_amounts
+    ways = [read(cell) for cell in column]
+    torn = [i for i, w in enumerate(ways) if len(w) == 2 and w[both[0]] != w[both[1]]]
+    only = [sum(way in w and len(w) == 1 for w in ways) for way in both]
+    way = said or both[only[1] > only[0]]
+    settled: set[int] = set()
+    if torn and not said and only[0] == only[1]:
+        if reads != "date" or len(torn) > sum(map(bool, map(_YEAR_FIRST.fullmatch, column))):
+            problems.append(_two_ways(column, ways[torn[0]], torn[0], both, where, table))
+            return [""] * len(column), "two ways"
+        settled = set(torn)
+    text = [
+        str(w[way]) if way in w and i not in settled else cell
+        for i, (w, cell) in enumerate(zip(ways, column, strict=True))
+    ]
+    return text, way if torn or any(only) else ""
+
+
+def _two_ways(
+    column: list[str], ways: Mapping[str, Any], i: int, both: tuple[str, str], where: Where,
+    table: str,
+) -> str:  # fmt: skip
+    key = "dates" if DAY_FIRST in both else "decimal"
+    options = " or ".join(f'{key} = "{way}"' for way in both)
+    return (
+        f"{where[1].format(where[0][i])}: {show(column[i])} can be {ways[both[0]]} or "
+        f"{ways[both[1]]}, and nothing in the column tells; put {options} under [{table}] in {FILE}"
+    )
+
+
+# --- columns.toml ---------------------------------------------------------------------------------
+
+
+def read_said(directory: Path) -> dict[str, Columns]:
+    """What columns.toml says, by table; empty without it.
+
+    Raises: DataError if it cannot be understood.
+    """
+    path = directory / FILE
+    if not path.exists():
+        return {}
+    try:
+        parsed = tomllib.loads(read_text(path, FILE))
+        return {name: Columns(**_strings(part)) for name, part in parsed.items()}
+    except (ValueError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        known = ", ".join(asdict(Columns()))
+        raise DataError([f"{FILE}: {error}; each table has {known}"]) from None
+
+
+def _strings(part: Any) -> dict[str, Any]:
+    """One table of the file; all its values are text, or tables of text."""
+    if not isinstance(part, dict):
+        raise ValueError(f"{part!r} is not a table")
+    for key, value in part.items():
+        if (key in ("columns", "values")) != isinstance(value, dict):
+            raise ValueError(f"{key} = {value!r} is not in its place")
+        for text in value.values() if isinstance(value, dict) else [value]:
+            if not isinstance(text, str):
+                raise ValueError(f"{text!r} is not text; put it in quotes")
+    return part
+
+
+def write_said(directory: Path, said: Mapping[str, Columns]) -> Path:
+    """Write columns.toml; returns its path."""
+    lines: list[str] = []
+    for name, columns in said.items():
+        parts = asdict(columns)
+        lines.append(f"[{name}]")
+        lines += [f"{k} = {json.dumps(v)}" for k, v in parts.items() if isinstance(v, str) and v]
+        for key in ("columns", "values"):
+            if parts[key]:
+                lines.append(f"[{name}.{key}]")
+                lines += [
+                    f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in parts[key].items()
+                ]
+        lines.append("")
+    path = directory / FILE
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path

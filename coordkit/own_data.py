@@ -1,0 +1,171 @@
+"""One's own data folder: what was found in it, in words, and a widget to correct the mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from coordkit.cases.base import Case
+from coordkit.data.columns import (
+    DECIMALS,
+    ORDERS,
+    Columns,
+    apply,
+    find_file,
+    guess,
+    read_said,
+    write_said,
+)
+from coordkit.data.files import DataError, RawTable, read_raw
+from coordkit.data.schemas import TABLES, Table
+from coordkit.data.tables import read_billing, read_support
+from coordkit.labelling import DOUBTFUL, Labelled, Tables, label, propose, task_table
+
+HOW = {",": "having a decimal comma"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One table of a data folder.
+
+    Attributes:
+        table: what we look for.
+        raw: its file; None if there is none.
+        mapping: which of its columns are ours.
+    """
+
+    table: Table
+    raw: RawTable | None = None
+    mapping: Columns = field(default_factory=Columns)
+
+
+def look(directory: Path, case: str) -> list[Found]:
+    """Find the tables of a case in a folder and guess whose column is which; reads nothing else.
+
+    Args:
+        directory: the folder.
+        case: billing or support.
+    Raises: DataError if a file cannot be read.
+    """
+    if not directory.is_dir():
+        raise DataError([f"{directory}: there is no such directory; check the path"])
+    said, found = read_said(directory), []
+    for table in TABLES[case]:
+        told = said.get(table.name, Columns())
+        path = find_file(directory, table, told)
+        raw = read_raw(path) if path else None
+        found.append(Found(table, raw, guess(raw, table, told)) if raw else Found(table))
+    return found
+
+
+def read_case(directory: Path, case: str) -> Tables:
+    """The checked tables of a case, labelled or not.
+
+    Raises: DataError naming everything that is wrong.
+    """
+    return read_billing(directory) if case == "billing" else read_support(directory)
+
+
+def describe(directory: Path, case: str) -> str:
+    """Say what was found in a folder: the mapping, what is missing, and how many tasks have labels.
+
+    Args:
+        directory: the folder.
+        case: billing or support.
+    Returns: text for a person to confirm. What is wrong with the tables is part of it.
+    Raises: DataError if a file cannot be read at all.
+    """
+    parts = [_describe(found) for found in look(directory, case)]
+    try:
+        tables = read_case(directory, case)
+    except DataError as error:
+        return "\n\n".join([*parts, f"To be mended first:\n{error}"])
+    return "\n\n".join([*parts, _describe_labels(tables, directory)])
+
+
+def _describe(found: Found) -> str:
+    table, raw = found.table, found.raw
+    if raw is None:
+        return f"{table.name}: none{', and it is needed' if table.required else ' (optional)'}"
+    mapped = apply(found.mapping, raw, table)
+    note = f" ({raw.note})" if raw.note else ""
+    lines = [f"{table.name}: {raw.file}, {len(raw.rows):,} rows{note}"]
+    for ours in table.columns:
+        theirs = found.mapping.columns.get(ours, "")
+        if ours in found.mapping.values:
+            theirs = f"always {found.mapping.values[ours]!r}"
+        elif not theirs:
+            left_out = ours in (*table.optional, *table.labels)
+            theirs = "(none)" if left_out else "MISSING"
+        how = mapped.read.get(ours, "")
+        how = f", read as {HOW.get(how, how)}" if how not in ("", ".") else ""
+        lines.append(f"  {ours:16} = {theirs}{how}")
+    return "\n".join(lines)
+
+
+def _describe_labels(tables: Tables, directory: Path) -> str:
+    try:
+        labelled: Labelled[Any] = label(tables, directory)
+    except DataError as error:
+        return str(error)
+    asked = ""
+    if labelled.left_out:
+        proposed = propose(tables)
+        doubtful = int((proposed[DOUBTFUL] & (_labels_of(tables) == "")).sum())
+        asked = f"\n{doubtful:,} are doubtful: coordkit.labelling.labeller asks for them"
+    return f"{labelled}{asked}"
+
+
+def _labels_of(tables: Tables) -> Any:
+    name, _, columns = task_table(tables)
+    return getattr(tables, name)[columns[0]]
+
+
+def columns_sent(case: Case) -> dict[str, list[str]]:
+    """Which columns of a case a model may be shown in prompts; never the labels.
+
+    Args:
+        case: any case.
+    Returns: ``task`` and each kind of record -> its columns; ``documents`` -> their ids. With the
+        simulated model they stay on this machine; with any other they go to its provider.
+    """
+    environment = case.environment()
+    records = {kind: list(row) for kind in environment.keys for row in environment.rows(kind)[:1]}
+    query = "SELECT source FROM texts ORDER BY rowid"
+    sources = [str(row["source"]) for row in environment.connection.execute(query)]
+    documents = [name for name in sources if name.partition("/")[0] not in environment.keys]
+    return {"task": list(case.tasks[0].fields), **records, "documents": documents}
+
+
+def picker(directory: Path, case: str) -> Any:
+    """A widget with a dropdown per column, and for how dates and amounts are read where in doubt.
+
+    What is picked is written to columns.toml at once.
+
+    Args:
+        directory: the folder.
+        case: billing or support.
+    """
+    from coordkit.widgets import ColumnPicker
+
+    tables = {f.table.name: f for f in look(directory, case) if f.raw is not None}
+    settings: dict[str, Sequence[str]] = {"dates": ORDERS[1:], "decimal": DECIMALS[1:]}
+    guesses, choices = dict[str, dict[str, str]](), dict[str, dict[str, Sequence[str]]]()
+    for name, found in tables.items():
+        said = {"dates": found.mapping.dates, "decimal": found.mapping.decimal}
+        guesses[name] = {o: found.mapping.columns.get(o, "") for o in found.table.columns} | said
+        header = found.raw.header if found.raw else []
+        choices[name] = {**dict.fromkeys(found.table.columns, header), **settings}
+
+    def save(picked: dict[str, dict[str, str]]) -> str:
+        said = {}
+        for name, found in tables.items():
+            columns = dict(picked[name])
+            dates, decimal = columns.pop("dates"), columns.pop("decimal")
+            said[name] = replace(found.mapping, columns=columns, dates=dates, decimal=decimal)
+        write_said(directory, said)
+        return describe(directory, case).splitlines()[-1]
+
+    return ColumnPicker(guesses, choices, save)

@@ -1,0 +1,164 @@
+"""One's own folder: what was found is told, picked columns are kept, one's own case takes part."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from coordkit.cases import UnknownCase, load_case
+from coordkit.cli import app
+from coordkit.data import DataError, read_billing, write_dataset
+from coordkit.data.schemas import BILLING_LABELS
+from coordkit.experiment import Settings, run
+from coordkit.own_data import columns_sent, describe, look, picker
+from coordkit.stack import Stack
+
+FILES = {
+    "Rechnungen.csv": (
+        "Rechnungs-Nr.;Kunden-Nr.;Kunde;Rechnungsdatum;Fällig am;Betrag;Brutto;Währung\n"
+        "INV-1001;C1;Ada;01.06.2026;01.07.2026;9,00;1.100,00;EUR\n"
+    ),
+    "Bank.csv": (
+        "Umsatz-ID;Buchungstag;Auftraggeber;Betrag;Verwendungszweck\n"
+        "P1;13.06.2026;Ada;1.100,00;INV-1001\nP2;14.06.2026;Ada;5,00;?\n"
+    ),
+}
+SAID = '[payments.values]\ncurrency = "EUR"\n'
+CASE = """
+from coordkit.cases.relay import Relay
+
+class Mine(Relay):
+    name = "mine"
+
+    def __init__(self, directory=None):
+        super().__init__(steps={steps}, tasks=120)
+
+def nothing(directory):
+    return 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_dataset(FILES | {"columns.toml": SAID}, tmp_path)
+    return tmp_path
+
+
+def test_what_was_found_is_told(folder):
+    told = describe(folder, "billing")
+    for line in (
+        "invoices: Rechnungen.csv, 1 rows (separated by ';')",
+        "issued_on        = Rechnungsdatum, read as day-first",
+        "amount           = Betrag, read as having a decimal comma",
+        "currency         = always 'EUR'",
+        "settles_invoice  = (none)",
+        "customers: none (optional)",
+    ):
+        assert line in told
+    with pytest.raises(DataError, match="no such directory"):
+        describe(folder / "nowhere", "billing")
+
+
+def test_what_is_missing_is_told_with_everything_else(folder):
+    (folder / "columns.toml").unlink()
+    told = describe(folder, "billing")
+    assert "currency         = MISSING" in told and "To be mended first:\nBank.csv row 1" in told
+
+
+def test_a_column_that_is_picked_is_read_from_then_on(folder):
+    widget = picker(folder, "billing")
+    widget.dropdowns["invoices", "amount"].value = "Brutto"
+    assert "labelled" in widget.readout.value or "doubtful" in widget.readout.value
+    assert str(read_billing(folder).invoices["amount"][0]) == "1100.00"
+    assert look(folder, "billing")[0].mapping.columns["amount"] == "Brutto"
+    assert "1 tasks labelled" in describe(folder, "billing")
+    widget.dropdowns["invoices", "amount"].value = ""
+    assert "amount" in describe(folder, "billing").split("To be mended first")[1]
+
+
+def test_what_can_be_read_in_two_ways_is_settled_in_the_widget(folder):
+    bank = FILES["Bank.csv"].replace("13.06.2026", "03/04/2026").replace("14.06.2026", "03/05/2026")
+    (folder / "Bank.csv").write_text(bank)
+    assert "can be 2026-04-03 or 2026-03-04" in describe(folder, "billing")
+    picker(folder, "billing").dropdowns["payments", "dates"].value = "month-first"
+    assert str(read_billing(folder).payments["received_on"][0]) == "2026-03-04"
+
+
+def test_the_command_tells_the_same(folder):
+    done = CliRunner().invoke(app, ["columns", str(folder), "billing"])
+    assert done.exit_code == 0 and done.output.strip() == describe(folder, "billing")
+    for arguments in (["columns", str(folder), "biling"], ["columns", "nowhere", "billing"]):
+        failed = CliRunner().invoke(app, arguments)
+        assert failed.exit_code == 2 and failed.output.startswith("coordkit: ")
+
+
+@pytest.mark.parametrize("name", ["billing", "support"])
+def test_the_columns_sent_are_those_of_the_prompts_and_never_a_label(name):
+    sent = columns_sent(load_case(name, tasks=3))
+    labels = {"billing": BILLING_LABELS, "support": ("intents", "refund_amount", "invoice_line")}
+    columns = {
+        column for source, names in sent.items() if source != "documents" for column in names
+    }
+    assert not columns & set(labels[name]) and {"amount", "currency"} <= columns
+    assert ("message" in sent["task"]) == (name == "support")
+    assert any(source.startswith(("terms/", "policies/")) for source in sent["documents"])
+
+
+def test_a_run_says_how_many_tasks_are_left_out(folder, tmp_path):
+    widget = picker(folder, "billing")
+    widget.dropdowns["invoices", "amount"].value = "Brutto"
+    command = ["run", "billing", "--data", str(folder), "--processes", "1"]
+    done = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
+    assert done.exit_code == 0 and "1 tasks have no labels and are left out" in done.output
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path / "my_case.py"
+    sys.modules.pop("my_case", None)
+
+
+def test_a_case_of_ones_own_runs_in_worker_processes_and_on_the_command_line(
+    module: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module.write_text(CASE.format(steps=2))
+    settings = Settings("my_case:Mine")
+    assert load_case("my_case:Mine", tasks=7).name == "mine"
+    stacks = [Stack()]
+    alone, folder = run(settings, stacks, tmp_path / "one", processes=1)
+    many, _ = run(settings, stacks, tmp_path / "two", processes=2)
+    pd.testing.assert_frame_equal(alone, many)
+    assert ":" not in folder.name and len(alone) == 120
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "my_case:Mine", "--tasks", "5", "--processes", "1", "--runs", "three"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+
+
+def test_a_case_that_was_edited_is_another_experiment(module: Path) -> None:
+    module.write_text(CASE.format(steps=2))
+    before = Settings("my_case:Mine")
+    assert len(load_case("my_case:Mine").steps) == 2
+    module.write_text(CASE.format(steps=3))
+    assert Settings("my_case:Mine").key() != before.key()
+    assert len(load_case("my_case:Mine").steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("billling", "unknown case 'billling'; choose from billing, support, or name your own"),
+        ("no_such_module:Mine", "cannot be imported: No module named 'no_such_module'"),
+        ("my_case:Yours", "the module has no Yours"),
+        ("my_case:nothing", "is a int, not a Case"),
+        (":x", "cannot be imported"),
+    ],
+)
+def test_a_case_that_is_not_there_is_one_clear_line(module: Path, name: str, message: str) -> None:
+    module.write_text(CASE.format(steps=2))
+    with pytest.raises(UnknownCase, match=message):
+        load_case(name)
+    failed = CliRunner().invoke(app, ["ladder", name, "--tasks", "2"])
+    assert failed.exit_code == 2 and failed.output.startswith("coordkit: ")
