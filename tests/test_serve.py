@@ -560,6 +560,8 @@ REFUSED = [
     ("/v1/chat/completions", b"[1]", "invalid_json", None),
     ("/v1/chat/completions", b"[" * 100_000, "invalid_json", None),
     ("/v1/chat/completions", b"\xff\xfe", "invalid_json", None),
+    ("/v1/chat/completions", b'{"model": "x", "messages": NaN}', "invalid_json", None),
+    ("/v1/chat/completions", b'{"model": "x", "messages": 1e999}', "invalid_json", None),
     ("/v1/chat/completions", {"messages": SAID}, "invalid_value", "model"),
     ("/v1/chat/completions", {"model": 3, "messages": SAID}, "invalid_value", "model"),
     ("/v1/chat/completions", {"model": "x", "messages": "hi"}, "invalid_value", "messages"),
@@ -596,6 +598,13 @@ def test_wrong_requests_get_a_400_that_names_the_field(
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
     assert (error["code"], (error["param"] or "").removesuffix(".str") or None) == (code, param)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_half_a_character_is_said_back(app: TestClient, stream: bool) -> None:
+    body = {"model": "x", "messages": [{"role": "user", "content": "\ud83d"}], "stream": stream}
+    answer = app.post("/v1/chat/completions", content=json.dumps(body).encode())
+    assert answer.status_code == 200 and "\\ud83d" in answer.text
 
 
 def test_other_paths_and_methods(app: TestClient) -> None:

@@ -120,7 +120,14 @@ async def _as_json(request: HttpRequest, error: Exception) -> Response:
         message = f"{request.method} {request.url.path}: {error.detail}"
         error = ApiError(error.status_code, message, code, headers=dict(error.headers or {}))
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), error.status, error.headers)
+    return Json(error.body(), error.status, error.headers)
+
+
+class Json(JSONResponse):
+    """JSON in ASCII: half a surrogate pair, which models do write, has no UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()
 
 
 class _Guard:
@@ -144,7 +151,7 @@ class _Guard:
         answer: ASGIApp = self.app
         if not self._admits(scope):
             error = ApiError(401, "the API key is not the endpoint's token", "invalid_api_key")
-            answer = JSONResponse(error.body(), 401, {"WWW-Authenticate": "Bearer"})
+            answer = Json(error.body(), 401, {"WWW-Authenticate": "Bearer"})
         await answer(scope, receive, counted)
 
     def _admits(self, scope: Scope) -> bool:
@@ -188,6 +195,7 @@ class _Endpoint:
                     message = f"the body is larger than {limit:,} bytes"
                     raise ApiError(413, message, "body_too_large", headers={"Connection": "close"})
             raw = json.loads(body)
+            json.dumps(raw, allow_nan=False)  # Python reads NaN and 1e999 too; JSON has neither
         except ClientDisconnect:
             raise ApiError(400, "the request broke off", "incomplete") from None
         except (ValueError, RecursionError):
@@ -213,7 +221,7 @@ class _Endpoint:
             raise ApiError(400, f"a schema in the request is {error}", "invalid_schema") from None
         except RecursionError:
             raise ApiError(400, "the body is nested too deeply", "invalid_json") from None
-        return _stream(wire.events(whole, raw)) if streamed else JSONResponse(whole)
+        return _stream(wire.events(whole, raw)) if streamed else Json(whole)
 
     def _simulated(self, raw: Any, ask: Ask, wire: ModuleType, dice: bool = True) -> Any:
         reply = self.answers.reply(ask, dice)
@@ -241,7 +249,7 @@ class _Endpoint:
             message = "the upstream's answer is not in OpenAI's form"
             raise ApiError(502, message, "upstream_error") from None
         self._count([struck] if struck else [])
-        return _stream(events) if streamed else JSONResponse(whole)
+        return _stream(events) if streamed else Json(whole)
 
     def _cuts(self, fault: ModelUnavailable) -> bool:
         """Half of the server errors that hit a stream hit it after it began."""
@@ -283,7 +291,7 @@ class _Endpoint:
             return await self._lose(fault.mode)
         if self.upstream:
             return await self.upstream.pass_through(request, raw)
-        return JSONResponse(_embedded(raw, texts))
+        return Json(_embedded(raw, texts))
 
     async def models(self, request: HttpRequest) -> Response:
         """The one model there is, or the upstream's."""
@@ -294,7 +302,7 @@ class _Endpoint:
         if name != MODEL:
             message = f"there is no model '{name}'; the one listed is '{MODEL}'"
             raise ApiError(404, message, "model_not_found", "model")
-        return JSONResponse(one if request.path_params else {"object": "list", "data": [one]})
+        return Json(one if request.path_params else {"object": "list", "data": [one]})
 
     async def measured(self, request: HttpRequest) -> Response:
         """The counts, in plain text."""

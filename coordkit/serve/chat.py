@@ -244,7 +244,7 @@ def pieces(text: str) -> list[str]:
 
 
 def _event(data: Json) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(data)}\n\n"
 
 
 def parts_of(whole: Json, ask: Ask) -> list[Part]:

@@ -182,7 +182,7 @@ def events(whole: Json, raw: Json) -> Iterator[str]:
         every += _item_events(i, item)
     every.append({"type": "response.completed", "response": whole})
     for number, event in enumerate(every):
-        data = json.dumps({**event, "sequence_number": number}, ensure_ascii=False)
+        data = json.dumps({**event, "sequence_number": number})
         yield f"event: {event['type']}\ndata: {data}\n\n"
 
 
