@@ -75,7 +75,7 @@ class Meter:
         budget: USD that may be spent; None sets no limit.
 
     Attributes:
-        spent: USD, by the tokens that the endpoint reports.
+        spent: USD, by the tokens that the endpoint reports; what timed out counts at its worst.
         sent, kept: requests sent, and answers found among the responses kept before.
 
     Raises:
@@ -95,18 +95,20 @@ class Meter:
         self._settled = threading.Condition()
 
     @contextmanager
-    def reserve(self, request_bytes: int, reply_tokens: int) -> Iterator[None]:
+    def reserve(self, request_bytes: int, reply_tokens: int, deliveries: int = 1) -> Iterator[None]:
         """Set aside what a call can cost at worst, until it is settled.
 
         Args:
             request_bytes: size of what is sent; no token is shorter than a byte.
             reply_tokens: most tokens that may come back.
+            deliveries: how often the client may send it; those that time out may be billed too.
 
         Raises:
             BudgetReached: if even with all calls in flight settled the budget might be exceeded.
             ModelProblem: if the run has ended, and this is one of its threads.
         """
-        worst = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
+        once = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
+        worst = deliveries * once
         with self._settled:
             if self._stopped:
                 raise ModelProblem("the run has ended")
@@ -137,10 +139,10 @@ class Meter:
             self._stopped = True
             raise
 
-    def pay(self, sent: float, received: float) -> None:
+    def pay(self, sent: float, received: float, answered: bool = True) -> None:
         """Add the cost of a call; an answer also shows that the endpoint is there."""
         with self._settled:
-            self._silent = 0
+            self._silent = 0 if answered else self._silent
             if self.prices:
                 self.spent += self.prices.of_tokens(sent, received)
 
@@ -349,7 +351,8 @@ class MeteredChatModel(BaseChatModel):
                 "leave out --replay to ask the model"
             )
         error: Exception | None = None
-        with self.meter.reserve(size, self.sampling.get("max_tokens", MAX_TOKENS)):
+        most, deliveries = self.sampling.get("max_tokens", MAX_TOKENS), 1 + _resends(self.inner)
+        with self.meter.reserve(size, most, deliveries):
             try:
                 reply = forms.send(self.inner, form, messages, tools)
                 usage = reply.usage_metadata or _counted(size, reply)
@@ -357,6 +360,8 @@ class MeteredChatModel(BaseChatModel):
             except Exception as raised:
                 error = raised
             if error is not None:  # out of the except clause: its traceback holds the key
+                if status_of(error) == 408:  # it may have been answered, and be billed
+                    self.meter.pay(size * deliveries, most * deliveries, answered=False)
                 return self._without_answer(error)
         reply = reply.model_copy(update={"usage_metadata": usage, "id": None})
         text = json.dumps(message_to_dict(reply), ensure_ascii=False)
@@ -386,6 +391,12 @@ class MeteredChatModel(BaseChatModel):
 
 
 _NO_USAGE = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
+
+
+def _resends(inner: BaseChatModel) -> int:
+    """How often a model's own client sends a request again."""
+    found = getattr(inner, "max_retries", 0)
+    return found if isinstance(found, int) else RESENDS
 
 
 def _named(messages: Sequence[BaseMessage]) -> str:

@@ -781,7 +781,7 @@ def prediction_figure(predicted: pd.DataFrame, measured: pd.DataFrame) -> go.Fig
     traces = [
         go.Scatter(
             x=[*x, *x[::-1]], y=[100 * rate for rate in band], fill="toself", mode="none",
-            fillcolor=_faint(VERMILION), name="its 95 % interval", hoverinfo="skip",
+            fillcolor=_faint(VERMILION), name="95 % interval of the prediction", hoverinfo="skip",
         ),
         go.Scatter(
             x=x, y=100 * predicted["rate"], mode="lines", name="predicted, 1 − pⁿ",

@@ -39,7 +39,7 @@ from coordkit.stack import Stack
 from coordkit.trace import tell
 
 FEW = 4
-STACKS = [Stack(), Stack.rung(4), Stack.rung(6)]
+STACKS = [Stack(), Stack.rung(6)]
 SAME = ["task", "failed", "failure", "loud", "escalated", "calls", "input_tokens", "output_tokens"]
 PRICES = Prices(1.0, 4.0)
 
@@ -214,6 +214,20 @@ def test_a_run_stops_before_its_budget_and_goes_on_with_a_new_one(tmp_path: Path
     assert model.meter.spent + rest.meter.spent == pytest.approx(whole.meter.spent)
 
 
+def test_what_timed_out_may_be_billed_and_counts_at_its_worst() -> None:
+    for error, least in ((TimeoutError("slow"), 1000 * 4 / 1e6), (Http(503), 0.0)):
+        model = raising(error, prices=PRICES, budget=1.0, max_tokens=1000)
+        model.responses.keep_works(model.label, model.endpoint, forms.SCHEMA, True)
+        with pytest.raises(Unavailable):
+            model.invoke(prompt())
+        assert (model.meter.spent > least) == bool(least)
+    meter = Meter(PRICES, 0.0101)
+    with meter.reserve(0, 1000, deliveries=2):
+        pass
+    with pytest.raises(BudgetReached), meter.reserve(0, 1000, deliveries=3):
+        pass
+
+
 def test_threads_of_a_run_that_has_ended_send_nothing_more() -> None:
     meter = Meter(None)
     with pytest.raises(KeyboardInterrupt), meter.while_running():
@@ -289,8 +303,8 @@ def test_what_the_client_cannot_read_is_malformed_too(error: Exception) -> None:
 def test_noise_fails_is_counted_and_never_crashes(case: str, tmp_path: Path) -> None:
     model = scripted(noise)
     stacks = [Stack.rung(k) for k in (0, 3, 5)] + [Stack.rung(6).without(x) for x in LAYERS[1:4]]
-    table, _ = run(Settings(case, tasks=12), stacks, tmp_path, 2, model=model)
-    assert len(table) == 12 * len(stacks)
+    table, _ = run(Settings(case, tasks=8), stacks, tmp_path, 1, model=model)
+    assert len(table) == 8 * len(stacks)
     unattended = table[~table["stack"].str.contains("human")]
     assert unattended["failed"].mean() > 0.8
     assert {"crashed", "held"} <= set(table["failure"])

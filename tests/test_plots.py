@@ -19,6 +19,7 @@ from coordkit.plots import (
     frontier_figure,
     ladder_figure,
     names,
+    prediction_figure,
     sankey_figure,
     shares_figure,
     waterfall_figure,
@@ -248,3 +249,17 @@ def test_no_title_is_taken_for_mathematics() -> None:
     points = pd.DataFrame(rows, columns=["stack", "usd", "failure"]).assign(low=0.1, high=0.6)
     title = frontier_figure(points, [0, 1], "billing").layout.title.text
     assert "$" not in title and "0.0010 USD" in title
+
+
+def test_a_prediction_has_a_band_and_the_measurement_whiskers() -> None:
+    ends = {"low": [0.0, 0.1], "high": [0.2, 0.4]}
+    predicted = pd.DataFrame({"rate": [0.1, 0.19], **ends}, index=[1, 2])
+    measured = pd.DataFrame({"rate": [0.1, 0.3], **ends}, index=[1, 2])
+    figure = prediction_figure(predicted, measured)
+    band = trace_of(figure, "95 % interval of the prediction")
+    assert list(band.x) == [1, 2, 2, 1] and list(band.y) == pytest.approx([20, 40, 10, 0])
+    assert list(trace_of(figure, "predicted, 1 − pⁿ").y) == pytest.approx([10, 19])
+    points = trace_of(figure, "measured")
+    assert list(points.y) == pytest.approx([10, 30])
+    assert list(points.error_y.arrayminus) == pytest.approx([10, 20])
+    assert "19.0 % predicted, 30.0 % measured" in title(figure)
