@@ -842,7 +842,7 @@ def test_the_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
     with command(
         "--port", "0", "--reliability", "0", "--mode", "rate_limited=1", COORDKIT_SERVE_TOKEN=token
     ) as process:
-        guard = threading.Timer(60, process.kill)
+        guard = threading.Timer(120, process.kill)
         guard.start()
         try:
             line = process.stdout.readline()
