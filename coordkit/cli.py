@@ -663,7 +663,8 @@ def _show(
 _LEGEND = """\
 failure rate: Wilson 95 % interval beneath. change: against the rung above, in points of failure
 rate, paired, with p of the exact McNemar test. knock-out: all six without the layer minus all six
-(positive: it helps), and escalations without it. Calls, tokens, USD: means per task."""
+(positive: it helps), and escalations without it. Calls, tokens, USD: means per task. The person is
+simulated with any model: shown a task, they know its right outcome and err at the rate set."""
 
 
 def _table(summary: Summary) -> Any:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from coordkit.experiment import Settings, case_of, run
 from coordkit.models import SIMULATED, MeteredChatModel
+from coordkit.own_data import columns_sent
 from coordkit.prices import list_price
 from coordkit.stack import Stack
 
@@ -96,17 +97,12 @@ def price_source(model: MeteredChatModel) -> str:
 
 def what_is_shown(settings: Settings) -> str:
     """Which columns of the data a model is shown."""
-    case = case_of(settings)
-    environment = case.environment()
-    query = "SELECT name FROM pragma_table_info(?)"
-    columns = {
-        kind: ", ".join(name for (name,) in environment.connection.execute(query, (kind,)))
-        for kind in environment.keys
-    }
-    environment.close()
-    tables = "; ".join(f"{kind} ({names})" for kind, names in columns.items())
-    fields = ", ".join(case.tasks[0].fields) if case.tasks else "nothing"
-    return f"every task's {fields}; where looked up, rows of {tables}, and documents"
+    sent = columns_sent(case_of(settings))
+    fields, documents = ", ".join(sent.pop("task")), sent.pop("documents")
+    tables = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in sent.items())
+    return (
+        f"every task's {fields}; where looked up, rows of {tables}, and {len(documents)} documents"
+    )
 
 
 def confirm(planned: Estimate, ask: Callable[[str], str] = input, free_below: float = 0.0) -> bool:

@@ -136,7 +136,9 @@ def columns_sent(case: Case) -> dict[str, list[str]]:
     query = "SELECT source FROM texts ORDER BY rowid"
     sources = [str(row["source"]) for row in environment.connection.execute(query)]
     documents = [name for name in sources if name.partition("/")[0] not in environment.keys]
-    return {"task": list(case.tasks[0].fields), **records, "documents": documents}
+    environment.close()
+    fields = list(case.tasks[0].fields) if case.tasks else []
+    return {"task": fields, **records, "documents": documents}
 
 
 def picker(directory: Path, case: str) -> Any:
