@@ -25,7 +25,7 @@ from coordkit.serve import Options, serving
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-TASKS, CONCURRENCY = 12, 4
+TASKS, CONCURRENCY = 8, 4
 RUN = [
     *("run", "billing", "--model", "openai:stand-in", "--price-in", "1", "--price-out", "4"),
     *("--tasks", str(TASKS), "--concurrency", str(CONCURRENCY), "--budget-usd", "5", "--yes"),
