@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 WITH_SLIDERS = [path for path in NOTEBOOKS if re.search(r"xplorer\(", path.read_text("utf-8"))]
 HUMAN = ROOT / "notebooks" / "06_human.ipynb"
+YOUR_DATA = ROOT / "notebooks" / "08_your_data.ipynb"
 START_SECONDS, RUN_SECONDS, SHOW_SECONDS = 60, 240, 60
 CHROMIUM = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -157,20 +158,31 @@ IN_KERNEL = """async code => {
 
 
 @pytest.fixture
-def open_and_run(page: Any, lab: tuple[str, str]) -> Iterator[Any]:
-    """Opens a notebook, runs all its cells, gives the page; its kernel ends with the test."""
+def open_notebook(page: Any, lab: tuple[str, str]) -> Iterator[Any]:
+    """Opens a notebook and gives the page; the kernel ends with the test."""
 
-    def run(path: Path) -> Any:
+    def connected(path: Path) -> Any:
         address, token = lab
         page.goto(f"{address}/lab/tree/notebooks/{path.name}?reset&token={token}")
         page.wait_for_function(CONNECTED, timeout=1000 * START_SECONDS)
+        return page
+
+    yield connected
+    page.evaluate("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.shutdown()")
+
+
+@pytest.fixture
+def open_and_run(open_notebook: Any) -> Any:
+    """Opens a notebook, runs all its cells and gives the page."""
+
+    def run(path: Path) -> Any:
+        page = open_notebook(path)
         assert page.evaluate(RUN_ALL, RUN_SECONDS) == "done", f"{path.name} does not finish"
         errors = page.locator("[data-mime-type='application/vnd.jupyter.error']")
         assert expected_errors(path) or errors.count() == 0, errors.first.inner_text()
         return page
 
-    yield run
-    page.evaluate("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.shutdown()")
+    return run
 
 
 def expected_errors(path: Path) -> bool:
@@ -343,3 +355,34 @@ def test_the_approval_widget_approves_rejects_and_edits(open_and_run: Any) -> No
     text.fill(edited)
     press(output, "Edit", "Decision: edit")
     expect(output).to_contain_text("12.34")
+
+
+def test_the_labelling_widget_refuses_what_cannot_be_right_and_keeps_what_can(
+    open_notebook: Any, tmp_path: Path
+) -> None:
+    from playwright.sync_api import expect
+
+    page = open_notebook(YOUR_DATA)
+    # a folder of its own: another test may be running the same notebook
+    page.evaluate(IN_KERNEL, f"import os; os.environ['COORDKIT_RUNS'] = {str(tmp_path)!r}")
+    sources = ["".join(c["source"]) for c in json.loads(YOUR_DATA.read_text("utf-8"))["cells"]]
+    for index in range(sources.index("labeller(tables, folder)") + 1):
+        page.evaluate(RUN_CELL, index)
+    output = page.locator(".jp-OutputArea-output", has=page.get_by_role("button", name="Save"))
+    expect(output).to_contain_text("to go", timeout=1000 * SHOW_SECONDS)
+    task = re.search(r"BNK-\d+", output.inner_text())
+    assert task
+
+    def answer(kind: str, invoice: str) -> None:
+        for label, text in (("kind", kind), ("settles_invoice", invoice)):
+            output.get_by_label(label, exact=True).fill(text)
+        output.get_by_role("button", name="Save").focus()
+        page.keyboard.press("Enter")
+
+    labels = tmp_path / "08_your_data" / "labels.csv"
+    answer("exact", "INV-00000")
+    expect(output).to_contain_text("Not saved:", timeout=1000 * SHOW_SECONDS)
+    assert not labels.exists()
+    answer("exact", "INV-20070")
+    expect(output).to_contain_text(f"{task[0]} is saved.", timeout=1000 * SHOW_SECONDS)
+    assert f"{task[0]},exact,INV-20070" in labels.read_text("utf-8")
