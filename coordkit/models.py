@@ -6,6 +6,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.exceptions import (
     ModelAuthenticationError,
@@ -27,7 +29,7 @@ from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from coordkit import forms
 from coordkit.prices import Prices, list_price
@@ -36,10 +38,13 @@ from coordkit.responses import Kept, Responses
 
 SIMULATED = "simulated"
 TIMEOUT = 60.0  # seconds that a request may take
-RESENDS = 2  # by the provider's own client, with backoff and as long as Retry-After says
+RESENDS = 2  # of a request that got no answer; here and not in the client, so that each is paid
+WAIT = 0.5  # seconds before the first, doubled each time; longer if Retry-After says so
+LONGEST_WAIT = 60.0
 MAX_TOKENS = 4096  # of one reply; with the prompt it bounds what a call can cost
 GIVE_UP = 20  # requests in a row without any answer: the endpoint is gone
-_RETRYABLE = {408, 409, 429, 500, 502, 503, 504}
+_RETRYABLE = {408, 409, 429}  # and all from 500: the endpoint's own trouble
+_MAYBE_BILLED = {408, 502, 504, 520, 522, 524}  # the work may have been done and the answer lost
 _FATAL = {401, 402, 403, 404}
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")
 
@@ -75,7 +80,8 @@ class Meter:
         budget: USD that may be spent; None sets no limit.
 
     Attributes:
-        spent: USD, by the tokens that the endpoint reports; what timed out counts at its worst.
+        spent: USD, by the tokens that the endpoint reports; what may be billed unseen counts at
+            its worst.
         sent, kept: requests sent, and answers found among the responses kept before.
 
     Raises:
@@ -95,31 +101,28 @@ class Meter:
         self._settled = threading.Condition()
 
     @contextmanager
-    def reserve(self, request_bytes: int, reply_tokens: int, deliveries: int = 1) -> Iterator[None]:
-        """Set aside what a call can cost at worst, until it is settled.
+    def reserve(self, request_bytes: int, reply_tokens: int) -> Iterator[None]:
+        """Set aside what one delivery of a request can cost at worst, until it is settled.
 
         Args:
             request_bytes: size of what is sent; no token is shorter than a byte.
             reply_tokens: most tokens that may come back.
-            deliveries: how often the client may send it; those that time out may be billed too.
 
         Raises:
             BudgetReached: if even with all calls in flight settled the budget might be exceeded.
             ModelProblem: if the run has ended, and this is one of its threads.
         """
-        once = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
-        worst = deliveries * once
+        worst = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
         with self._settled:
+            while not self._stopped and self._must_wait(worst):
+                self._settled.wait()
             if self._stopped:
                 raise ModelProblem("the run has ended")
-            if self.budget is not None:
-                while self._in_flight and self.spent + sum(self._in_flight) + worst > self.budget:
-                    self._settled.wait()
-                if self.spent + worst > self.budget:
-                    raise BudgetReached(
-                        f"stopped before the budget of {self.budget:g} USD would be exceeded: "
-                        f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}"
-                    )
+            if self.budget is not None and self.spent + worst > self.budget:
+                raise BudgetReached(
+                    f"stopped before the budget of {self.budget:g} USD would be exceeded: "
+                    f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}"
+                )
             self._in_flight.append(worst)
             self.sent += 1
         try:
@@ -129,6 +132,12 @@ class Meter:
                 self._in_flight.remove(worst)
                 self._settled.notify_all()
 
+    def _must_wait(self, worst: float) -> bool:
+        """Whether calls under way could still use up the money for another one."""
+        if self.budget is None or not self._in_flight:
+            return False
+        return self.spent + sum(self._in_flight) + worst > self.budget
+
     @contextmanager
     def while_running(self) -> Iterator[None]:
         """Let calls be made; if the run ends early, its threads make no more of them."""
@@ -136,7 +145,9 @@ class Meter:
         try:
             yield
         except BaseException:
-            self._stopped = True
+            with self._settled:
+                self._stopped = True
+                self._settled.notify_all()
             raise
 
     def pay(self, sent: float, received: float, answered: bool = True) -> None:
@@ -147,7 +158,7 @@ class Meter:
                 self.spent += self.prices.of_tokens(sent, received)
 
     def nothing_came(self, last: str) -> None:
-        """Count a call without an answer.
+        """Count a request that stayed without an answer.
 
         Raises:
             ModelProblem: if it was one too many in a row.
@@ -168,12 +179,19 @@ class Meter:
 def secrets_of(inner: BaseChatModel | None = None) -> list[str]:
     """What must never be written down: keys in the environment and in the model object."""
     found = [v for name, v in os.environ.items() if _SECRET_NAME.search(name.upper())]
-    for value in vars(inner).values() if inner else ():
-        if isinstance(value, SecretStr):
-            found.append(value.get_secret_value())
-        elif isinstance(value, Mapping):  # such as default_headers
-            found += [str(v).removeprefix("Bearer ") for k, v in value.items() if _secret_key(k)]
+    found += _secrets_in(vars(inner)) if inner else []
     return sorted({value for value in found if len(value) >= 8}, key=len, reverse=True)
+
+
+def _secrets_in(values: Mapping[Any, Any]) -> Iterator[str]:
+    """Secrets among an object's fields, and in mappings such as default_headers, however deep."""
+    for name, value in values.items():
+        if isinstance(value, SecretStr):
+            yield value.get_secret_value()
+        elif isinstance(value, Mapping):
+            yield from _secrets_in(value)
+        elif isinstance(value, str) and _secret_key(name):
+            yield value.removeprefix("Bearer ")
 
 
 def _secret_key(name: object) -> bool:
@@ -217,6 +235,7 @@ class MeteredChatModel(BaseChatModel):
         responses: where they are kept.
         meter: counts, and stops before the budget is exceeded.
         sample: another number asks everything afresh.
+        resends: how often a request without an answer is sent again, with waits in between.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -228,6 +247,8 @@ class MeteredChatModel(BaseChatModel):
     responses: Responses = Field(default_factory=Responses, exclude=True, repr=False)
     meter: Meter = Field(default_factory=lambda: Meter(None), exclude=True, repr=False)
     sample: int = 0
+    resends: int = 0
+    _unsure: set[str] = PrivateAttr(default_factory=set)
 
     @property
     def _llm_type(self) -> str:
@@ -280,23 +301,38 @@ class MeteredChatModel(BaseChatModel):
 
     def _works(self, form: str) -> bool:
         known = self.responses.works(self.label, self.endpoint, form)
-        if known is None:
+        if known is None and form not in self._unsure:
             known = self._try(form)
-            self.responses.keep_works(self.label, self.endpoint, form, known)
-        return known
+            if known is None:
+                self._unsure.add(form)
+            else:
+                self._keep_works(form, known)
+        return bool(known)
 
-    def _try(self, form: str) -> bool:
+    def _keep_works(self, form: str, works: bool) -> None:
+        """Keep what a probe found; an endpoint that is up does not understand the unsure forms."""
+        refused = self._unsure if works else set()
+        for name, found in [(form, works), *((other, False) for other in refused)]:
+            self.responses.keep_works(self.label, self.endpoint, name, found)
+
+    def _try(self, form: str) -> bool | None:
+        """Whether a form works; None if all that came was refused, or a server's error.
+
+        Some servers answer so to what they do not support, others when they are in trouble.
+        """
+        answered = False
         for attempt in range(2):
             messages, tools = forms.probe(attempt)
             try:
                 reply = forms.read(form, self._send(form, messages, tools), tools)
             except Unavailable as error:
-                if error.status_code != 500:  # some servers answer so to what they do not support
+                if error.status_code != 500:
                     raise
                 continue
             if forms.fits(reply, tools):
                 return True
-        return False
+            answered = answered or "problem" not in reply.response_metadata
+        return False if answered else None
 
     def check(self) -> None:
         """See that the endpoint answers, before hours are planned on it.
@@ -304,11 +340,15 @@ class MeteredChatModel(BaseChatModel):
         Raises:
             ModelProblem: if it does not, or does not know the model or the key.
         """
+        problem = ""
         try:
             if self.form(lookups=True) == self.form(lookups=False) == forms.PLAIN:
-                self._send(forms.PLAIN, *forms.probe(0))
+                reply = self._send(forms.PLAIN, *forms.probe(0))
+                problem = reply.response_metadata.get("problem", "")
         except Unavailable as error:
-            raise ModelProblem(f"{self.label} at {self.endpoint} cannot be used: {error}") from None
+            problem = str(error)
+        if problem:
+            raise ModelProblem(f"{self.label} at {self.endpoint} cannot be used: {problem}")
 
     # --- one request ---
 
@@ -323,8 +363,10 @@ class MeteredChatModel(BaseChatModel):
                 self.responses.keep(key, kept, self.label, self.endpoint, name)
             else:
                 self.meter.kept += 1
-        if kept.failed:
+        if kept.failed and _is_retryable(kept.reply["status_code"]):
             raise Unavailable(kept.reply["error"], kept.reply["status_code"])
+        if kept.failed:
+            return _unusable(kept.reply["error"])
         (message,) = messages_from_dict([kept.reply])
         assert isinstance(message, AIMessage)
         return message
@@ -350,39 +392,45 @@ class MeteredChatModel(BaseChatModel):
                 f"the cache has no answer of {self.label} at {self.endpoint} to {name}; "
                 "leave out --replay to ask the model"
             )
-        error: Exception | None = None
-        most, deliveries = self.sampling.get("max_tokens", MAX_TOKENS), 1 + _resends(self.inner)
-        with self.meter.reserve(size, most, deliveries):
+        for resent in range(self.resends + 1):
+            found = self._deliver(form, messages, tools, size)
+            if isinstance(found, Kept):
+                return found
+            problem = _one_line(found, secrets_of(self.inner))
+            status = status_of(found)
+            if status in _FATAL or "insufficient_quota" in problem:
+                why = f"{self.label} at {self.endpoint} refused the request ({status}): {problem}"
+                raise ModelProblem(why)
+            if not _is_retryable(status):
+                break
+            if resent < self.resends:
+                time.sleep(_pause(found, resent))
+        if _is_retryable(status):
+            self.meter.nothing_came(problem)
+        return Kept({"error": problem, "status_code": status}, failed=True)
+
+    def _deliver(
+        self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any], size: int
+    ) -> Kept | Exception:
+        """Send a request once and pay for it: the answer to keep, or why there is none."""
+        assert self.inner is not None
+        most = self.sampling.get("max_tokens") or MAX_TOKENS
+        with self.meter.reserve(size, most):
             try:
                 reply = forms.send(self.inner, form, messages, tools)
-                usage = reply.usage_metadata or _counted(size, reply)
-                self.meter.pay(usage["input_tokens"], usage["output_tokens"])
-            except Exception as raised:
-                error = raised
-            if error is not None:  # out of the except clause: its traceback holds the key
-                if status_of(error) == 408:  # it may have been answered, and be billed
-                    self.meter.pay(size * deliveries, most * deliveries, answered=False)
-                return self._without_answer(error)
+            except Exception as error:
+                found = _cut_short(error)
+                if found is None:
+                    if _may_be_billed(error):
+                        self.meter.pay(size, most, answered=False)
+                    return error
+                reply = found
+            usage = reply.usage_metadata or _counted(size, reply)
+            self.meter.pay(usage["input_tokens"], usage["output_tokens"])
         reply = reply.model_copy(update={"usage_metadata": usage, "id": None})
         text = json.dumps(message_to_dict(reply), ensure_ascii=False)
         text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
         return Kept(json.loads(scrub(text, secrets_of(self.inner))))
-
-    def _without_answer(self, error: Exception) -> Kept:
-        """What an error means: nothing delivered, an unusable answer, or the end of the run."""
-        problem = scrub(_one_line(error), secrets_of(self.inner))
-        status = status_of(error)
-        if status in _FATAL or "insufficient_quota" in problem:
-            why = f"{self.label} at {self.endpoint} refused the request ({status}): {problem}"
-            raise ModelProblem(why) from None
-        if status in _RETRYABLE:
-            self.meter.nothing_came(problem)
-            return Kept({"error": problem, "status_code": status}, failed=True)
-        # refused for its content, or not the interface's JSON: this answer is unusable
-        self.meter.pay(0, 0)
-        nothing = {"problem": problem}
-        reply = AIMessage("", response_metadata=nothing, usage_metadata=_NO_USAGE)
-        return Kept(message_to_dict(reply))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.label} at {self.endpoint})"
@@ -393,10 +441,50 @@ class MeteredChatModel(BaseChatModel):
 _NO_USAGE = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
 
 
-def _resends(inner: BaseChatModel) -> int:
-    """How often a model's own client sends a request again."""
-    found = getattr(inner, "max_retries", 0)
-    return found if isinstance(found, int) else RESENDS
+def _unusable(problem: str) -> AIMessage:
+    """An answer that nothing can be read from: a malformed one, which the layers count."""
+    return AIMessage("", response_metadata={"problem": problem}, usage_metadata=_NO_USAGE)
+
+
+def _cut_short(error: Exception) -> AIMessage | None:
+    """The reply in an error that a client raises over one that was cut off or filtered."""
+    completion = getattr(error, "completion", None)
+    usage = getattr(completion, "usage", None)
+    if completion is None or usage is None:
+        return None
+    sent, received = usage.prompt_tokens, usage.completion_tokens
+    counted = UsageMetadata(input_tokens=sent, output_tokens=received, total_tokens=sent + received)
+    return AIMessage(completion.choices[0].message.content or "", usage_metadata=counted)
+
+
+def _is_retryable(status: int | None) -> bool:
+    return status is not None and (status in _RETRYABLE or status >= 500)
+
+
+def _may_be_billed(error: Exception) -> bool:
+    """Whether the work may have been done although no usable answer came of it."""
+    if isinstance(error, ModelConnectionError | ConnectionError):
+        return not _never_sent(error)
+    status = status_of(error)
+    return status is None or (status in _MAYBE_BILLED and not _never_sent(error))
+
+
+def _never_sent(error: BaseException | None) -> bool:
+    """Whether a request did not even reach the endpoint."""
+    while error is not None:
+        if isinstance(error, ConnectionRefusedError | httpx.ConnectError | httpx.ConnectTimeout):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _pause(error: Exception, resent: int) -> float:
+    """Seconds to wait before a request is sent again: as Retry-After says, or ever longer."""
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    told: Any = headers.get("retry-after", "0")
+    seconds = float(told) if str(told).replace(".", "", 1).isdigit() else 0.0  # it may be a date
+    longer: float = WAIT * 2**resent
+    return min(max(seconds, longer), LONGEST_WAIT)
 
 
 def _named(messages: Sequence[BaseMessage]) -> str:
@@ -431,8 +519,9 @@ def _sum(a: UsageMetadata | None, b: UsageMetadata | None) -> UsageMetadata:
     )
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: Exception, secrets: Iterable[str]) -> str:
+    """An error in one line, scrubbed before it is cut: half a key is still a secret."""
+    text = scrub(" ".join(str(error).split()), secrets) or type(error).__name__
     return text if len(text) <= 300 else text[:300] + " …"
 
 
@@ -493,8 +582,13 @@ def make(
         label, endpoint = spec, endpoint_of(_address(spec))
         inner = None if replay else _from_name(spec, timeout, sampling)
     else:
-        inner, label, endpoint = _checked(spec), _name_of(spec), endpoint_of(_address_in(spec))
+        inner, label, endpoint = (
+            _checked(spec, budget),
+            _name_of(spec),
+            endpoint_of(_address_in(spec)),
+        )
         own = re.sub(r" at 0x\w+", "", str(spec._identifying_params))
+        sampling["max_tokens"] = _own_limit(spec) or max_tokens
         sampling["own"] = blake2b(own.encode(), digest_size=8).hexdigest()  # may hold a secret
         inner = None if replay else inner
     return MeteredChatModel(
@@ -505,6 +599,7 @@ def make(
         responses=cache if isinstance(cache, Responses) else Responses(cache),
         meter=Meter(prices or prices_of(label), budget),
         sample=sample,
+        resends=RESENDS if getattr(inner, "max_retries", None) == 0 else 0,
     )
 
 
@@ -532,7 +627,7 @@ def _address(spec: str) -> str | None:
 def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseChatModel:
     """The model that a string names, with its timeout set."""
     options = {k: v for k, v in sampling.items() if v is not None}
-    options |= {"timeout": timeout, "max_retries": RESENDS}
+    options |= {"timeout": timeout, "max_retries": 0}
     error: Exception
     try:
         if spec.startswith("openai:"):
@@ -549,19 +644,31 @@ def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseCh
         error, hint = raised, ""
     if spec.startswith("openai:") and not os.environ.get("OPENAI_API_KEY"):
         hint = "; set OPENAI_API_KEY (any text will do for a server that wants none)"
-    problem = scrub(_one_line(error), secrets_of())
+    problem = _one_line(error, secrets_of())
     raise ModelProblem(f"the model {spec} cannot be made: {problem}{hint}")
 
 
 _TIMEOUTS = ("timeout", "request_timeout", "default_request_timeout")
 
 
-def _checked(inner: BaseChatModel) -> BaseChatModel:
-    """A model of the user's own, which must not be able to wait for ever."""
-    fields = [name for name in _TIMEOUTS if name in type(inner).model_fields]
-    if fields and all(getattr(inner, name) is None for name in fields):
-        raise ModelProblem(f"give your {type(inner).__name__} a timeout, such as timeout={TIMEOUT}")
+def _checked(inner: BaseChatModel, budget: float | None) -> BaseChatModel:
+    """A model of the user's own: it must not wait for ever, nor spend what nobody counts."""
+    fields, kind = type(inner).model_fields, type(inner).__name__
+    waits = [name for name in _TIMEOUTS if name in fields]
+    if waits and all(getattr(inner, name) is None for name in waits):
+        raise ModelProblem(f"give your {kind} a timeout, such as timeout={TIMEOUT}")
+    if budget is not None and "max_tokens" in fields and not _own_limit(inner):
+        raise ModelProblem(f"with a budget, give your {kind} a limit: max_tokens={MAX_TOKENS}")
+    if budget is not None and getattr(inner, "max_retries", 0) != 0:
+        why = "so that every request is counted"
+        raise ModelProblem(f"with a budget, give your {kind} max_retries=0, {why}")
     return inner
+
+
+def _own_limit(inner: BaseChatModel) -> int | None:
+    """The most tokens of a reply that a model object asks for; None if it sets no limit."""
+    found = getattr(inner, "max_tokens", None)
+    return found if isinstance(found, int) else None
 
 
 def _name_of(inner: BaseChatModel) -> str:

@@ -12,7 +12,10 @@ from doubles import Scripted, noise
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_openai import ChatOpenAI
+from openai import LengthFinishReasonError
+from openai.types.chat import ChatCompletion
 
 import coordkit
 from coordkit import forms
@@ -221,11 +224,108 @@ def test_what_timed_out_may_be_billed_and_counts_at_its_worst() -> None:
         with pytest.raises(Unavailable):
             model.invoke(prompt())
         assert (model.meter.spent > least) == bool(least)
-    meter = Meter(PRICES, 0.0101)
-    with meter.reserve(0, 1000, deliveries=2):
-        pass
-    with pytest.raises(BudgetReached), meter.reserve(0, 1000, deliveries=3):
-        pass
+
+
+class Answers:
+    """Raises these errors in turn, then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    def __call__(self, messages: Any, tools: Any) -> AIMessage:
+        if self.errors:
+            raise self.errors.pop(0)
+        usage = UsageMetadata(input_tokens=10, output_tokens=5, total_tokens=15)
+        return AIMessage("yes", usage_metadata=usage)
+
+
+def test_every_delivery_that_may_be_billed_is_paid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordkit.models.WAIT", 0)
+    once = PRICES.of_tokens(10, 5)
+    lost = PRICES.of_tokens(0, 1000)  # and the prompt's bytes
+    for errors, late in (
+        ([TimeoutError(), TimeoutError()], 2),
+        ([Http(504)], 1),
+        ([ConnectionResetError()], 1),
+        ([ConnectionRefusedError()], 0),
+        ([Http(429), Http(503)], 0),
+    ):
+        model = scripted(Answers(*errors), prices=PRICES, budget=1.0, max_tokens=1000)
+        model.resends = 2
+        assert model.invoke([HumanMessage("hello")]).text == "yes"
+        assert model.meter.sent == 1 + len(errors)
+        assert late * lost + once <= model.meter.spent < (late + 0.2) * lost + once, errors
+
+
+def test_an_answer_that_was_cut_short_is_paid_and_kept() -> None:
+    completion = ChatCompletion.model_validate(
+        {
+            "id": "1", "model": "m", "object": "chat.completion", "created": 0,
+            "choices": [{"index": 0, "finish_reason": "length",
+                         "message": {"role": "assistant", "content": '{"a": '}}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 4096, "total_tokens": 4196},
+        }
+    )  # fmt: skip
+    model = raising(LengthFinishReasonError(completion=completion), prices=PRICES, budget=1.0)
+    assert model.invoke([HumanMessage("hello")]).text == '{"a": '
+    assert model.meter.spent == pytest.approx(PRICES.of_tokens(100, 4096))
+    assert model.invoke([HumanMessage("hello")]).text == '{"a": ' and model.meter.sent == 1
+
+
+def test_what_cannot_be_read_may_be_billed() -> None:
+    model = raising(ValueError("no JSON"), prices=PRICES, budget=1.0, max_tokens=1000)
+    model.invoke([HumanMessage("hello")])
+    assert model.meter.spent > PRICES.of_tokens(0, 1000)
+
+
+def test_a_budget_needs_a_model_whose_requests_are_counted_and_bounded() -> None:
+    def openai(**options: Any) -> Any:
+        return ChatOpenAI(model="x", api_key="none-is-needed", timeout=5, **options)  # type: ignore[arg-type]
+
+    for options, told in (
+        ({"max_retries": 0}, "max_tokens=4096"),
+        ({"max_tokens": 100}, "max_retries=0"),
+    ):
+        with pytest.raises(ModelProblem, match=told):
+            metered(openai(**options), budget=1.0, prices=PRICES)
+        assert metered(openai(**options)).meter.budget is None
+    model = metered(openai(max_tokens=100, max_retries=0), budget=1.0, prices=PRICES)
+    assert model.sampling["max_tokens"] == 100 and model.resends > 0
+
+
+def test_calls_under_way_count_together() -> None:
+    meter = Meter(Prices(0, 1.0), 0.0025)
+    with meter.reserve(0, 1000), meter.reserve(0, 1000):
+        assert meter._must_wait(0.001), "two under way and a third are too much"
+        assert not meter._must_wait(0.0004)
+    assert not meter._must_wait(0.001)
+
+
+def test_a_prompt_alone_may_be_too_dear() -> None:
+    model = scripted(Answers(), prices=Prices(1000.0, 0.0), budget=0.01)
+    with pytest.raises(BudgetReached):
+        model.invoke([HumanMessage("a prompt of more than ten bytes")])
+    assert model.meter.sent == 0
+
+
+def test_a_call_that_waits_is_not_made_when_the_run_ends() -> None:
+    meter, told = Meter(Prices(0, 1.0), 0.0015), []
+
+    def second() -> None:
+        try:
+            with meter.reserve(0, 1000):
+                told.append("sent")
+        except ModelProblem as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=second)
+    with meter.reserve(0, 1000):
+        with pytest.raises(KeyboardInterrupt), meter.while_running():
+            thread.start()
+            thread.join(0.05)
+            raise KeyboardInterrupt
+        thread.join(10)
+    assert told == ["the run has ended"]
 
 
 def test_threads_of_a_run_that_has_ended_send_nothing_more() -> None:
@@ -349,6 +449,51 @@ def test_transport_faults_are_loud_failures_after_retries(error: Exception, tmp_
         raising(error).check()
 
 
+def test_an_endpoint_that_refuses_everything_is_no_model_to_measure() -> None:
+    refusing = Answers(*[Http(400, "unsupported parameter")] * 5)
+    model = scripted(refusing)
+    with pytest.raises(ModelProblem, match="cannot be used: unsupported parameter"):
+        model.check()
+    refusing.errors = []  # mended: asked again, and nothing of before is held against it
+    metered(model.inner, cache=model.responses).check()
+    assert model.responses.works(model.label, model.endpoint, forms.SCHEMA) is not True
+
+
+def test_trouble_while_probing_says_nothing_of_the_forms() -> None:
+    _, tools = forms.probe(0)
+    name = tools[0]["function"]["name"]
+    order = {"order_of_steps": ["read", "write"]}
+    up: list[bool] = []
+
+    def reply(messages: Any, tools: Any) -> AIMessage:
+        if not up:
+            raise Http(500, "in trouble")
+        return AIMessage("", tool_calls=[{"name": name, "args": order, "id": "1"}])
+
+    model = scripted(reply)
+    with pytest.raises(ModelProblem, match="in trouble"):
+        model.check()
+    up.append(True)
+    assert metered(model.inner, cache=model.responses).form(lookups=True) == forms.TOOLS
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+def test_an_endpoint_s_own_trouble_is_no_answer(status: int) -> None:
+    model = raising(Http(status))
+    with pytest.raises(Unavailable):
+        model.invoke([HumanMessage("hello")])
+    assert model.responses.count() == 0
+
+
+def test_a_repair_is_counted_with_what_it_repairs() -> None:
+    usage = UsageMetadata(input_tokens=10, output_tokens=5, total_tokens=15)
+    model = scripted(lambda messages, tools: AIMessage("no JSON", usage_metadata=usage))
+    for form in (forms.SCHEMA, forms.TOOLS):
+        model.responses.keep_works(model.label, model.endpoint, form, False)
+    found: Any = model.bind_tools(forms.probe(0)[1]).invoke(forms.probe(0)[0])
+    assert found.usage_metadata["input_tokens"] == 20 and len(model.inner.heard) == 2  # type: ignore[union-attr]
+
+
 def test_an_endpoint_that_is_gone_ends_the_run() -> None:
     model = raising(Http(503, "down"))
     model.responses.keep_works(model.label, model.endpoint, forms.SCHEMA, True)
@@ -406,7 +551,7 @@ def test_a_named_model_has_a_timeout_and_few_resends(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OPENAI_BASE_URL", "http://user:password@127.0.0.1:9/v1/?key=secret")
     model = metered("openai:some-model")
     inner: Any = model.inner
-    assert (inner.request_timeout, inner.max_retries) == (60, 2)
+    assert (inner.request_timeout, inner.max_retries, model.resends) == (60, 0, 2)
     assert model.endpoint == "http://127.0.0.1:9/v1"
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(ModelProblem, match="set OPENAI_API_KEY"):
@@ -448,6 +593,21 @@ def test_an_endpoint_that_tells_the_key_is_not_quoted(
     assert CANARY not in str(fatal.value) and "[key]" in str(fatal.value)
     assert CANARY.encode() not in b"".join(p.read_bytes() for p in tmp_path.iterdir())
     assert CANARY not in repr(echo) + str(echo) + str(echo.identity)
+
+
+def test_half_a_key_at_the_end_of_a_long_error_is_not_quoted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    with pytest.raises(ModelProblem) as found:
+        raising(Http(401, "x" * 290 + CANARY)).invoke([HumanMessage("hello")])
+    assert CANARY[:10] not in str(found.value)
+
+
+def test_keys_deep_in_a_model_are_found() -> None:
+    extra = {"extra_headers": {"Authorization": "Bearer deep-secret-1"}}
+    inner: Any = ChatOpenAI(model="x", api_key="object-secret", model_kwargs=extra)  # type: ignore[arg-type]
+    assert "deep-secret-1" in secrets_of(inner)
 
 
 def test_addresses_are_shown_without_secrets() -> None:
