@@ -167,10 +167,12 @@ def ladder(
         plans = [_with_chat(s, chat, (price_in, price_out)) for s in plans]
         _agree(plans, stacks, chat, yes or replay)
         workers = concurrency if chat else processes
-        measured = [(s, *_measure(s, stacks, runs, workers, chat)) for s in plans]
-        results = [(summarise(table, s, chosen), table) for s, table, _ in measured]
-        folder = measured[0][2] if len(measured) == 1 else runs
-        _show(results, folder, json_file)
+        results = []
+        for settings in plans:  # each case is shown as soon as it is measured
+            table, folder = _measure(settings, stacks, runs, workers, chat)
+            results.append((summarise(table, settings, chosen), table))
+            _show(results[-1][0])
+        _close(results, folder if len(plans) == 1 else runs, json_file)
 
 
 @app.command()
@@ -209,7 +211,9 @@ def run(
         _agree([settings], [stack], chat, yes or replay)
         workers = concurrency if chat else processes
         table, folder = _measure(settings, [stack], runs, workers, chat)
-        _show([(summarise_stack(table, settings, stack), table)], folder, json_file, report=False)
+        summary = summarise_stack(table, settings, stack)
+        _show(summary)
+        _close([(summary, table)], folder, json_file, report=False)
 
 
 @app.command()
@@ -283,6 +287,8 @@ def trace(
             _fail(_unknown_task(case, task_id, list(known)))
         else:
             chat = _chat(model, runs, seed, replay=replay)
+            if chat and not replay:
+                chat.check()
             bench = make_bench(_with_chat(settings, chat), stack, chat)
             _console().print(tell(bench, known[task_id], trial), markup=False, soft_wrap=True)
 
@@ -369,9 +375,12 @@ def columns(
     columns.toml in the folder corrects the guesses.
     """
     with _clear_errors():
-        from coordkit.own_data import describe
+        from coordkit.own_data import TO_MEND, describe
 
-        typer.echo(describe(directory, _kit_case(case)))
+        told = describe(directory, _kit_case(case))
+        typer.echo(told)
+        if TO_MEND in told:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -526,7 +535,7 @@ def _chat(
     price: tuple[float | None, float | None] = (None, None),
     replay: bool = False,
 ) -> MeteredChatModel | None:
-    """The real model that was asked for, seen to answer; None for the simulated one."""
+    """The real model that was asked for; None for the simulated one."""
     if model == "simulated":
         if budget is not None or replay:
             _fail("--budget-usd and --replay are for a real model: name it with --model")
@@ -538,8 +547,6 @@ def _chat(
         replay=replay, sample=seed,
     )  # fmt: skip
     assert isinstance(chat, MeteredChatModel)
-    if not replay:
-        chat.check()
     return chat
 
 
@@ -581,6 +588,7 @@ def _agree(
         typer.echo(f"{kept}; what is among them costs nothing", err=True)
     if not yes and not typer.confirm("Go on?", err=True):
         raise typer.Exit(STOPPED)
+    chat.check()  # not before: it sends requests
 
 
 # --- running and showing -------------------------------------------------------------------------
@@ -636,18 +644,22 @@ def _console(err: bool = False) -> Any:
     return console
 
 
-def _show(
+def _show(summary: Summary) -> None:
+    from coordkit.ladder import finding
+
+    console = _console()
+    console.print(_table(summary))
+    console.print(finding(summary), markup=False, style="bold")
+
+
+def _close(
     results: Sequence[tuple[Summary, pd.DataFrame]],
     folder: Path,
     json_file: Path | None,
     report: bool = True,
 ) -> None:
-    from coordkit.ladder import finding
-
+    """The legend, the report and the file of results, after the last table."""
     console = _console()
-    for summary, _ in results:
-        console.print(_table(summary))
-        console.print(finding(summary), markup=False, style="bold")
     console.print(_LEGEND, style="dim")
     if report:
         from coordkit.report import write_report
@@ -663,8 +675,9 @@ def _show(
 _LEGEND = """\
 failure rate: Wilson 95 % interval beneath. change: against the rung above, in points of failure
 rate, paired, with p of the exact McNemar test. knock-out: all six without the layer minus all six
-(positive: it helps), and escalations without it. Calls, tokens, USD: means per task. The person is
-simulated with any model: shown a task, they know its right outcome and err at the rate set."""
+(positive: it helps), and escalations without it. Calls, tokens, USD: means per task; USD
+counts tokens and 1.50 a review, a budget tokens only. The person is simulated with any model: they
+know the right outcome of a task shown to them, and err at the rate set."""
 
 
 def _table(summary: Summary) -> Any:

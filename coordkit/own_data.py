@@ -23,6 +23,7 @@ from coordkit.data.schemas import TABLES, Table
 from coordkit.data.tables import read_billing, read_support
 from coordkit.labelling import DOUBTFUL, Labelled, Tables, label, propose, task_table
 
+TO_MEND = "To be mended first:"
 HOW = {",": "having a decimal comma"}
 
 
@@ -81,7 +82,7 @@ def describe(directory: Path, case: str) -> str:
     try:
         tables = read_case(directory, case)
     except DataError as error:
-        return "\n\n".join([*parts, f"To be mended first:\n{error}"])
+        return "\n\n".join([*parts, f"{TO_MEND}\n{error}"])
     return "\n\n".join([*parts, _describe_labels(tables, directory)])
 
 
@@ -114,7 +115,7 @@ def _describe_labels(tables: Tables, directory: Path) -> str:
     if labelled.left_out:
         proposed = propose(tables)
         doubtful = int((proposed[DOUBTFUL] & (_labels_of(tables) == "")).sum())
-        asked = f"\n{doubtful:,} are doubtful: coordkit.labelling.labeller asks for them"
+        asked = f"\n{doubtful:,} are doubtful: notebook 08 asks for them, or write labels.csv"
     return f"{labelled}{asked}"
 
 
