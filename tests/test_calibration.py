@@ -41,6 +41,14 @@ def test_the_reliability_set_is_the_reliability_found() -> None:
     assert measured["rate"].is_monotonic_increasing
 
 
+def test_a_task_that_fails_even_by_the_exact_rules_is_left_out() -> None:
+    settings = Settings("support", tasks=5)
+    case = case_of(settings)
+    found = step_outcomes(settings, simulated_model(case, Simulation(reliability=1.0)))
+    # every step is right, but the refund is above the limit and nobody approved it
+    assert {task.id for task in case.tasks} - set(found["task"]) == {"TKT-000801"}
+
+
 def test_a_step_after_a_wrong_one_does_not_count() -> None:
     found = outcomes(0.7, 60)
     for _, steps in found.groupby("task"):
@@ -54,6 +62,11 @@ def test_counts_by_hand() -> None:
     table = pd.DataFrame(rows, columns=["task", "step", "number", "right"])
     assert reliability(table)[0] == 0.75
     assert list(measured_failure(table)["rate"]) == [0.0, 0.5]
+    # Wilson for 1 wrong of 4, z = 1.96: (0.7302 ± 0.6408) / 1.9604 = 0.0456 to 0.6994;
+    # of two such steps, one or both fail: 1 − 0.75², 1 − 0.9544², 1 − 0.3006²
+    predicted = predicted_failure(table, [1, 2])
+    assert list(predicted.loc[1]) == pytest.approx([0.25, 0.0456, 0.6994], abs=1e-4)
+    assert list(predicted.loc[2]) == pytest.approx([0.4375, 0.0891, 0.9096], abs=1e-4)
 
 
 def test_a_real_model_is_calibrated_as_the_simulated_one() -> None:

@@ -46,6 +46,10 @@ def test_each_rung_has_what_its_layers_bring() -> None:
     assert [chain_failure(KNOWN, k) for k in (0, 1, 2)] == [pytest.approx(failures[0])] * 3
     assert chain_failure(KNOWN, 4) == pytest.approx(failures[1])
     assert chain_failure(KNOWN, 3) == pytest.approx(failures[2])
+    checked = replace(chain, catch=0.8, retries=2)
+    assert chain_failure(KNOWN, 5) == pytest.approx(1 - end_to_end(checked).success)
+    reviewed = replace(checked, escalated=0.1, reviewer_accuracy=0.925)
+    assert chain_failure(KNOWN, 6) == pytest.approx(1 - end_to_end(reviewed).success)
     assert chain_failure(KNOWN, 5) < chain_failure(KNOWN, 4) < chain_failure(KNOWN, 3)
 
 

@@ -85,6 +85,16 @@ def test_what_nobody_labelled_is_left_out_and_counted(folder):
     assert case.wrong(case.tasks[0], case.actions(case.reference(case.tasks[0]))) == ""
 
 
+def test_a_redelivery_goes_with_its_first_and_is_left_out_where_that_is(folder):
+    line = "P2,2026-06-14,Max Freight,50.50,EUR,TRANSFER\n"
+    (folder / "payments.csv").write_text(PAYMENTS.replace(line, 2 * line))
+    tables = read_billing(folder)
+    assert list(propose(tables).loc[[2, 3], DOUBTFUL]) == [True, False]
+    done = label(tables, folder)
+    assert (done.by_rule, done.left_out) == (2, 4)
+    assert list(done.tables.payments["payment_id"]) == ["P1", "P1"]
+
+
 def test_what_a_person_says_is_kept_at_once_and_corrected_in_place(folder):
     tables = read_billing(folder)
     assert list(doubtful_tasks(tables, folder)["payment_id"]) == ["P2", "P3", "P4"]
@@ -148,6 +158,16 @@ def test_what_the_rules_decide_on_the_sample_is_what_its_author_says(name, reade
     doubtful = proposed[proposed[DOUBTFUL]]
     guessed = (doubtful[list(truth)] == truth.loc[doubtful.index]).all(axis=1)
     assert guessed.mean() < 0.7, "what is called doubtful is"
+
+
+def test_a_strangers_order_stays_doubtful():
+    tables, _ = unlabelled(read_support(SAMPLES / "support"))
+    (ticket,) = tables.tickets[tables.tickets["ticket_id"] == "TKT-000005"].index
+    assert not propose(tables).loc[ticket, DOUBTFUL]
+    tables.tickets.loc[ticket, "customer_id"] = "C-0001"
+    row = propose(tables).loc[ticket]
+    assert row[DOUBTFUL] and row[RULE] == "the order is not this customer's"
+    assert row["order_id"] == "" and row["intents"] == "cancellation"
 
 
 def test_support_tickets_are_labelled_by_the_same_way(tmp_path):

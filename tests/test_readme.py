@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from coordkit.experiment import Settings
-from coordkit.ladder import points, summarise
+from coordkit.ladder import interval, p_text, percent, points, summarise
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,6 +17,10 @@ RESULTS = json.loads((ROOT / "data" / "results.json").read_text(encoding="utf-8"
 def rows(case: str) -> list[list[str]]:
     table = README.split(f"**{case}**\n\n", 1)[1].split("\n\n", 1)[0]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n")[2:]]
+
+
+def with_brackets(value: str, more: str) -> str:
+    return f"{value} ({more})" if value else ""
 
 
 @pytest.mark.parametrize("case", ["billing", "support"])
@@ -32,6 +36,19 @@ def test_the_tables_are_the_results(case):
             change = float(row[3].split()[0].replace("−", "-"))
             assert change == pytest.approx(100 * first["delta"], abs=0.051)
         assert row[6] == f"{first['silent']} / {first['loud']}"
+
+
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_the_tables_other_columns_are_the_results(case):
+    for row, e in zip(rows(case), RESULTS[case]["0"]["rungs"], strict=True):
+        assert [cell.replace("< ", "<") for cell in (*row[3:6], *row[7:])] == [
+            with_brackets(points(e["delta"]), interval(e["delta_ci_low"], e["delta_ci_high"])),
+            p_text(e["p_value"]),
+            with_brackets(points(e["knockout_delta"]), p_text(e["knockout_p_value"])),
+            percent(e["escalated"] / e["trials"]).removesuffix(" %"),
+            f"{e['calls_per_task']:.1f}",
+            f"{e['cost_per_task_usd']:.4f}",
+        ]
 
 
 @pytest.mark.parametrize("case", ["billing", "support"])
