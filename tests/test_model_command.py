@@ -86,8 +86,8 @@ def test_nothing_is_spent_without_a_yes(tmp_path: Path) -> None:
 def test_a_budget_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
     options = (*RUN, "--layers", "context,planning,execution,state", "--yes", "--runs", tmp_path)
     assert "--price-in" in complaint(call(*options, "--budget-usd", "1"))
-    told = complaint(call(*options, *PRICED, "--budget-usd", "0.062"))
-    assert "stopped before the budget of 0.062 USD" in told and "USD spent" in told
+    told = complaint(call(*options, *PRICED, "--budget-usd", "0.03"))
+    assert "stopped before the budget of 0.03 USD" in told and "USD spent" in told
     assert "trials of billing are kept" in told and "the same command continues" in told
     assert call(*options, *PRICED, "--budget-usd", "1").exit_code == 0
 
