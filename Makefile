@@ -20,7 +20,7 @@ CHECK_PYTHON = import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3
 '. Name another one: make setup PYTHON=python3.12')
 
 ANNOUNCE = print('Installing the locked packages into .venv: once, 1 to 3 minutes, 1.1 GB on disk.')
-FINISH = import pathlib; pathlib.Path('$(STAMP)').touch(); print('Installed. To type coordkit commands: source .venv/bin/activate')
+FINISH = import pathlib; pathlib.Path('$(STAMP)').touch(); print('Installed. Activate $(BIN) to type coordkit commands.')
 
 LITTER := .venv build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 CLEAN = import shutil; [shutil.rmtree(p, ignore_errors=True) for p in '$(LITTER)'.split()]

@@ -118,5 +118,5 @@ def test_cells_are_short(path: Path) -> None:
     for source in code(path):
         lines = [line for line in source.splitlines() if line.strip()]
         sizes[source.startswith("%%writefile")].append(len(lines))
-    assert sum(sizes[False]) <= 215 and max(sizes[False]) <= 30
+    assert sum(sizes[False]) <= 220 and max(sizes[False]) <= 30
     assert sum(sizes[True]) <= 160, "a case of one's own is one short file"
