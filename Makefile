@@ -19,7 +19,7 @@ CHECK_PYTHON = import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3
 'coordkit needs Python 3.11 to 3.14, and ' + sys.executable + ' is ' + sys.version.split()[0] + \
 '. Name another one: make setup PYTHON=python3.12')
 
-ANNOUNCE = print('Installing the locked packages into .venv: once, 1 to 3 minutes, 1.1 GB on disk.')
+ANNOUNCE = print('Installing the locked packages into .venv: once, 1 to 3 minutes, 1.3 GB on disk.')
 FINISH = import pathlib; pathlib.Path('$(STAMP)').touch(); print('Installed. Activate $(BIN) to type coordkit commands.')
 
 LITTER := .venv build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -29,7 +29,7 @@ CLEAN = import shutil; [shutil.rmtree(p, ignore_errors=True) for p in '$(LITTER)
 .PHONY: help setup run lab test book notebooks bench lint data lock clean
 
 define HELP
-make setup   install everything into .venv (once, 1 to 3 minutes, 1.1 GB; the others do it first)
+make setup   install everything into .venv (once, 1 to 3 minutes, 1.3 GB; the others do it first)
 make run     climb the ladder of layers on both cases, print the failure rates (no key, no network)
 make lab     open the first notebook in JupyterLab
 make test    run the tests and re-run every notebook against its committed output

@@ -8,11 +8,12 @@ import pandas as pd
 
 from coordkit.attribution import fault_flows
 from coordkit.faults import TRANSPORT, Simulation
+from coordkit.layers.human import SimulatedReviewer
 from coordkit.reliability import Pipeline, end_to_end
 from coordkit.stack import Stack
 
-RETRIES = 2  # the stack's own bound, here for each step
-REVIEWER = 0.925  # mean of 95 % fresh and 90 % at the end of a shift
+RETRIES = Stack().retries  # the stack's own bound, here for each step
+REVIEWER = SimulatedReviewer.accuracy - SimulatedReviewer.fatigue / 2  # mean of a shift
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -172,7 +171,7 @@ def _propose_billing(tables: BillingTables) -> pd.DataFrame:
 
 def _named(text: str, known: Mapping[str, str]) -> list[str]:
     """The invoices whose whole id stands in a text."""
-    tokens = (token for token in _TOKEN.findall(text.upper()))
+    tokens = _TOKEN.findall(text.upper())
     return list(dict.fromkeys(known[token] for token in tokens if token in known))
 
 
@@ -193,7 +192,7 @@ def _propose_line(
         tables.documents.get(f"terms/{customer}", ""), tables.documents["terms/house"]
     )
     discounted = bool(terms["discount"]) and paid == after_discount(owed, terms["discount"])
-    in_time = _days(invoice["issued_on"], line["received_on"]) <= terms["days"]
+    in_time = (line["received_on"] - invoice["issued_on"]).days <= terms["days"]
     names = [str(invoice["customer_name"]), *_aliases(tables.customers, customer)]
     doubts = {
         "the invoice was paid before": ("duplicate", invoice["paid_on"] != ""),
@@ -210,15 +209,7 @@ def _propose_line(
     if discounted and in_time:
         return ("early_discount", one, "names one open invoice, less the agreed discount", False)
     kind = "over_payment" if paid > owed else "short_payment"
-    return (kind, one, f"the amount differs by {_difference(owed, paid)}", True)
-
-
-def _difference(owed: Decimal, paid: Decimal) -> str:
-    return f"{paid - owed:+.2f}"
-
-
-def _days(issued: date, received: date) -> int:
-    return (received - issued).days
+    return (kind, one, f"the amount differs by {paid - owed:+.2f}", True)
 
 
 def _aliases(customers: pd.DataFrame, customer_id: str) -> list[str]:

@@ -136,25 +136,6 @@ def before_after(
     return pd.DataFrame(rows).set_index(["case", "comparison"])
 
 
-def findings(frame: pd.DataFrame) -> Any:
-    """A sentence per case and comparison of what `before_after` returned, as Markdown."""
-    from IPython.display import Markdown
-
-    return Markdown(
-        "\n".join(
-            f"- **{case}**, {comparison}: {row['without']:.1f} % of tasks fail without it, "
-            f"{row['with']:.1f} % with it: {row['change']:+.1f} points "
-            f"({row['low']:+.1f} to {row['high']:+.1f}, p {_sign(row['p'])}). "
-            f"Shown to a person: {row['escalated']} %."
-            for (case, comparison), row in zip(frame.index, frame.to_dict("records"), strict=True)
-        )
-    )
-
-
-def _sign(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
-
-
 def costs(layer: str, comparison: str = "ladder", tasks: int = 300) -> pd.DataFrame:
     """What a layer costs: means per task without and with it, and the ratio of the two.
 

@@ -1,12 +1,11 @@
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from coordkit.experiment import Settings, make_bench
 from coordkit.ladder import FULL
 from coordkit.layers import LAYERS
-from coordkit.lesson import before_after, comparisons, costs, findings, measure, telling
+from coordkit.lesson import before_after, comparisons, costs, measure, telling
 from coordkit.stack import Stack
 
 
@@ -48,20 +47,6 @@ def test_telling_prints_only_the_parts_asked_for(capsys: pytest.CaptureFixture[s
     assert "agent extract" not in told
     with pytest.raises(KeyError):
         telling(bench, "BNK-NONE")
-
-
-def test_findings_say_every_row_with_its_figures() -> None:
-    pairs = [("billing", "added on the ladder"), ("billing", "knocked out of all six")]
-    rows = [
-        {"without": 42.3, "with": 20.3, "change": -22.0, "low": -27.1, "high": -16.6,
-         "p": 1.8e-15, "escalated": "0.0 → 0.0"},
-        {"without": 3.0, "with": 1.3, "change": -1.7, "low": -4.1, "high": 0.8,
-         "p": 0.18, "escalated": "5.0 → 5.0"},
-    ]  # fmt: skip
-    index = pd.MultiIndex.from_tuples(pairs, names=["case", "comparison"])
-    first, second = findings(pd.DataFrame(rows, index)).data.splitlines()
-    assert "42.3 % of tasks fail without it, 20.3 % with it: -22.0 points" in first
-    assert "p < 0.001" in first and "p = 0.180" in second
 
 
 def test_costs_are_means_of_the_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

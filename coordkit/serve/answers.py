@@ -45,6 +45,13 @@ class Ask:
     choice: str = "auto"
     redelivered: int = 0
 
+    def schema_of(self, tool: str = "") -> Mapping[str, Any] | None:
+        """JSON schema of a tool's parameters, or without a tool of the answer; None for words."""
+        if not tool:
+            return (self.schema.get("parameters") or {}) if self.schema else None
+        found = next((f for f in self.functions if f["name"] == tool), {})
+        return found.get("parameters") or {}
+
     @property
     def text(self) -> str:
         """What users and tools said."""

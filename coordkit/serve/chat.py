@@ -249,16 +249,14 @@ def _event(data: Json) -> str:
 
 def parts_of(whole: Json, ask: Ask) -> list[Part]:
     """What somebody else's reply says, for faults to hit."""
-    schemas = {f["name"]: f.get("parameters") or {} for f in ask.functions}
-    wanted = (ask.schema.get("parameters") or {}) if ask.schema else None
     parts = []
     for message in _messages(whole):
         if isinstance(message.get("content"), str):
-            parts.append(Part(message["content"], schema=wanted))
+            parts.append(Part(message["content"], schema=ask.schema_of()))
         for call in message.get("tool_calls") or []:
             f = call.get("function") or {}
             name = str(f.get("name"))
-            parts.append(Part(str(f.get("arguments")), name, schema=schemas.get(name, {})))
+            parts.append(Part(str(f.get("arguments")), name, schema=ask.schema_of(name)))
     return parts
 
 

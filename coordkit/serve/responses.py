@@ -219,15 +219,13 @@ def _text_events(at: Json, block: Json) -> Iterator[Json]:
 
 def parts_of(whole: Json, ask: Ask) -> list[Part]:
     """What somebody else's reply says, for faults to hit."""
-    schemas = {f["name"]: f.get("parameters") or {} for f in ask.functions}
-    wanted = (ask.schema.get("parameters") or {}) if ask.schema else None
     parts = []
     for item in _said(whole):
         if item.get("type") == "output_text":
-            parts.append(Part(str(item["text"]), schema=wanted))
+            parts.append(Part(str(item["text"]), schema=ask.schema_of()))
         else:
             name = str(item["name"])
-            parts.append(Part(str(item["arguments"]), name, schema=schemas.get(name, {})))
+            parts.append(Part(str(item["arguments"]), name, schema=ask.schema_of(name)))
     return parts
 
 

@@ -1,0 +1,47 @@
+"""Figures that README and notebooks repeat in words stand in an output of the notebook they name.
+
+The outputs themselves are compared with a fresh run by nbval.
+"""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Where it is said, what is said, the notebook that measures it, what its output must show.
+SAID = [
+    ("README.md", "fail 15.3 % of billing and 30.3 % of support tasks", "03_execution",
+     r"billing +20\.3 +12\.3 +15\.3\nsupport +45\.7 +31\.7 +30\.3"),
+    ("README.md", "specialists: 12.3 % and 31.7 %", "03_execution",
+     r"billing +20\.3 +12\.3 .*\nsupport +45\.7 +31\.7 "),
+    ("03_execution", "one billing payment in five and nearly every second", "03_execution",
+     r"billing +20\.3 .*\nsupport +45\.7 "),
+    ("04_state", "one billing payment in eight and one ticket in three", "04_state",
+     r"billing added on the ladder +12\.3 [\s\S]*support added on the ladder +31\.7 "),
+    ("07_the_whole_stack", "57 % in billing, 35 % in support", "07_the_whole_stack",
+     r"harmless +0\.57 +0\.35"),
+]  # fmt: skip
+
+
+def notebook(name: str) -> nbformat.NotebookNode:
+    return nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+
+
+def prose(name: str) -> str:
+    if name == "README.md":
+        return (ROOT / name).read_text(encoding="utf-8")
+    return "\n".join(c.source for c in notebook(name).cells if c.cell_type == "markdown")
+
+
+def shown(name: str) -> str:
+    outputs = [o for c in notebook(name).cells for o in c.get("outputs", [])]
+    return "\n".join(str(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in outputs)
+
+
+@pytest.mark.parametrize(("where", "said", "measured_in", "pattern"), SAID)
+def test_what_is_said_in_words_was_measured(where, said, measured_in, pattern) -> None:
+    assert said in " ".join(prose(where).split())
+    assert re.search(pattern, shown(measured_in))
