@@ -37,27 +37,44 @@ _REPAIR = "That could not be read as the JSON object that was asked for. Send on
 
 
 def send(
-    inner: BaseChatModel, form: str, messages: Sequence[BaseMessage], tools: Sequence[Tool]
+    inner: BaseChatModel,
+    form: str,
+    messages: Sequence[BaseMessage],
+    tools: Sequence[Tool],
+    **options: Any,
 ) -> AIMessage:
     """Send one request in one form and return the model's message as it came.
 
     In a context of its own: who listens to the whole turn is not to hear its parts as well.
+
+    Args:
+        inner: the model.
+        form: one of the three.
+        messages: the conversation.
+        tools: on offer; a response schema is one too.
+        options: what else the model takes with a call, such as ``extra_headers``.
     """
-    return Context().run(_sent, inner, form, list(messages), tools)
+    return Context().run(_sent, inner, form, list(messages), tools, options)
 
 
 def _sent(
-    inner: BaseChatModel, form: str, messages: list[BaseMessage], tools: Sequence[Tool]
+    inner: BaseChatModel,
+    form: str,
+    messages: list[BaseMessage],
+    tools: Sequence[Tool],
+    options: dict[str, Any],
 ) -> AIMessage:
     if form == TOOLS:
-        return inner.bind_tools([dict(t) for t in tools], tool_choice="any").invoke(messages)
+        offered = [dict(tool) for tool in tools]
+        return inner.bind_tools(offered, tool_choice="any", **options).invoke(messages)
     if form == SCHEMA:
-        schema = as_schema(tools[0])
-        asked = inner.with_structured_output(schema, method="json_schema", include_raw=True)
+        asked = inner.with_structured_output(
+            as_schema(tools[0]), method="json_schema", include_raw=True, **options
+        )
         found: Any = asked.invoke(messages)
         raw: AIMessage = found["raw"]
         return raw
-    return inner.invoke(in_words(messages, tools))
+    return inner.invoke(in_words(messages, tools), **options)
 
 
 def as_schema(tool: Tool) -> dict[str, Any]:

@@ -1,4 +1,10 @@
-"""Your model in place of the simulated one: every call kept, priced, bounded and free of keys."""
+"""Your model in place of the simulated one: every call kept, priced, bounded and free of keys.
+
+Nothing that was answered is paid twice. What was in flight when a run was killed, at most
+``--concurrency`` requests, is sent again under the same Idempotency-Key: ``coordkit serve`` then
+gives the reply of before, also in front of a provider that does not know that header; sent to such
+a provider directly, it is paid again.
+"""
 
 from __future__ import annotations
 
@@ -359,7 +365,7 @@ class MeteredChatModel(BaseChatModel):
         with self.responses.once(key):
             kept = self.responses.get(key)
             if kept is None or (kept.failed and self.inner is not None):
-                kept = self._ask(form, messages, tools, size, name)
+                kept = self._ask(key, form, messages, tools, size, name)
                 self.responses.keep(key, kept, self.label, self.endpoint, name)
             else:
                 self.meter.kept += 1
@@ -385,7 +391,13 @@ class MeteredChatModel(BaseChatModel):
         return digest.hexdigest(), len(body)
 
     def _ask(
-        self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any], size: int, name: str
+        self,
+        key: str,
+        form: str,
+        messages: Sequence[BaseMessage],
+        tools: Sequence[Any],
+        size: int,
+        name: str,
     ) -> Kept:
         if self.inner is None:
             raise NotInCache(
@@ -393,7 +405,7 @@ class MeteredChatModel(BaseChatModel):
                 "leave out --replay to ask the model"
             )
         for resent in range(self.resends + 1):
-            found = self._deliver(form, messages, tools, size)
+            found = self._deliver(key, form, messages, tools, size)
             if isinstance(found, Kept):
                 return found
             problem = _one_line(found, secrets_of(self.inner))
@@ -410,14 +422,14 @@ class MeteredChatModel(BaseChatModel):
         return Kept({"error": problem, "status_code": status}, failed=True)
 
     def _deliver(
-        self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any], size: int
+        self, key: str, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any], size: int
     ) -> Kept | Exception:
         """Send a request once and pay for it: the answer to keep, or why there is none."""
         assert self.inner is not None
         most = self.sampling.get("max_tokens") or MAX_TOKENS
         with self.meter.reserve(size, most):
             try:
-                reply = forms.send(self.inner, form, messages, tools)
+                reply = forms.send(self.inner, form, messages, tools, **_under(key, self.inner))
             except Exception as error:
                 found = _cut_short(error)
                 if found is None:
@@ -436,6 +448,14 @@ class MeteredChatModel(BaseChatModel):
         return f"{type(self).__name__}({self.label} at {self.endpoint})"
 
     __str__ = __repr__
+
+
+def _under(key: str, inner: BaseChatModel) -> dict[str, Any]:
+    """What a client of OpenAI's interface takes to send a request's key, as LangChain names it."""
+    if "openai_api_base" not in type(inner).model_fields:
+        return {}
+    own = getattr(inner, "model_kwargs", {}).get("extra_headers", {})
+    return {"extra_headers": {**own, "Idempotency-Key": key}}
 
 
 _NO_USAGE = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)

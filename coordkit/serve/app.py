@@ -6,9 +6,10 @@ import asyncio
 import base64
 import hmac
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -29,9 +30,12 @@ from coordkit.faults import Simulation, uniform
 from coordkit.serve import chat, responses
 from coordkit.serve.answers import Ask, SimulatedAnswers, fault_of, request_of, strike
 from coordkit.serve.errors import ApiError, lost
+from coordkit.serve.once import Cut, Once
 from coordkit.serve.schemas import SchemaError
 from coordkit.serve.upstream import Upstream
 from coordkit.simulated import ModelUnavailable
+
+Work = Callable[[HttpRequest, Any], Awaitable[Response]]
 
 MODEL = "simulated"
 ROUTES = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/metrics")
@@ -68,6 +72,18 @@ class Metrics:
         self.faults = Counter(
             "coordkit_faults", "Faults injected.", ["mode"], registry=self.registry
         )
+        self.paid = Counter(
+            "coordkit_paid",
+            "Replies worked out, which a provider would bill.",
+            ["route"],
+            registry=self.registry,
+        )
+        self.replayed = Counter(
+            "coordkit_replayed",
+            "Replies given again to the same Idempotency-Key.",
+            ["route"],
+            registry=self.registry,
+        )
 
     def text(self) -> bytes:
         """The counts in Prometheus' text format."""
@@ -93,16 +109,19 @@ def make_app(options: Options, cases: Sequence[Case] = ()) -> Starlette:
             await endpoint.upstream.close()
 
     async def completions(request: HttpRequest) -> Response:
-        return await endpoint.complete(request, chat)
+        return await endpoint.answer(request, partial(endpoint.complete, chat))
 
     async def answers(request: HttpRequest) -> Response:
-        return await endpoint.complete(request, responses)
+        return await endpoint.answer(request, partial(endpoint.complete, responses))
+
+    async def embeddings(request: HttpRequest) -> Response:
+        return await endpoint.answer(request, endpoint.embed)
 
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", completions, methods=["POST"]),
             Route("/v1/responses", answers, methods=["POST"]),
-            Route("/v1/embeddings", endpoint.embed, methods=["POST"]),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
             Route("/v1/models", endpoint.models),
             Route("/v1/models/{name:path}", endpoint.models),
             Route("/metrics", endpoint.measured),
@@ -160,22 +179,11 @@ class _Guard:
         return not token or hmac.compare_digest(given, f"Bearer {token}".encode())
 
 
-class _Cut(StreamingResponse):
-    """A stream that breaks off in the middle, without the end that would tell."""
-
-    async def stream_response(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        events = [event async for event in self.body_iterator]
-        for event in events[: len(events) // 2]:
-            body = str(event).encode()
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-
-
 class _Endpoint:
     """What the routes share."""
 
     def __init__(self, options: Options, cases: Sequence[Case]) -> None:
-        self.options, self.metrics = options, Metrics()
+        self.options, self.metrics, self.once = options, Metrics(), Once()
         self.answers = SimulatedAnswers(cases, options.simulation)
         self.upstream: Upstream | None = None
         if options.upstream:
@@ -204,9 +212,23 @@ class _Endpoint:
             raise ApiError(400, "the body must be a JSON object", "invalid_json")
         return raw
 
-    async def complete(self, request: HttpRequest, wire: ModuleType) -> Response:
+    async def answer(self, request: HttpRequest, work: Work) -> Response:
+        """Answer a request, once if it has a key, and count what is paid."""
+        raw, route = await self.read(request), request.url.path
+
+        async def paid() -> Response:
+            found = await work(request, raw)
+            if found.status_code < 300:
+                self.metrics.paid.labels(route).inc()
+            return found
+
+        found, again = await self.once.answer(request, raw, paid)
+        if again:
+            self.metrics.replayed.labels(route).inc()
+        return found
+
+    async def complete(self, wire: ModuleType, request: HttpRequest, raw: Any) -> Response:
         """Answer a request for a completion, or fail it as the dice say."""
-        raw = await self.read(request)
         try:
             ask, streamed = wire.parse(raw, _redelivered(request))
             try:
@@ -265,7 +287,7 @@ class _Endpoint:
         else:
             whole = self._simulated(raw, ask, wire, dice=False)
         self._count(["cut_stream"])
-        return _Cut(wire.events(whole, raw), media_type="text/event-stream")
+        return Cut(list(wire.events(whole, raw)))
 
     async def _lose(self, mode: str) -> Response:
         """A transport fault: a status instead of a reply, after a stall if it is a time-out."""
@@ -278,9 +300,8 @@ class _Endpoint:
         for mode in modes:
             self.metrics.faults.labels(mode).inc()
 
-    async def embed(self, request: HttpRequest) -> Response:
+    async def embed(self, request: HttpRequest, raw: Any) -> Response:
         """Embeddings: the words of each text, hashed. Faults are transport's alone."""
-        raw = await self.read(request)
         texts = _texts(raw)
         named = request_of(
             Ask([HumanMessage(json.dumps(texts))], redelivered=_redelivered(request))

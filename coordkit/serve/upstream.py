@@ -73,8 +73,7 @@ class Upstream:
         try:
             content = await answer.aread()
         except httpx.HTTPError as error:
-            kind = type(error).__name__
-            raise ApiError(502, f"the upstream broke off: {kind}", "upstream_error") from None
+            raise _broke_off(error) from None
         finally:
             await answer.aclose()
         try:
@@ -104,5 +103,12 @@ async def _bytes(answer: httpx.Response) -> AsyncIterator[bytes]:
     try:
         async for chunk in answer.aiter_bytes():
             yield chunk
+    except httpx.HTTPError as error:
+        raise _broke_off(error) from None
     finally:
         await answer.aclose()
+
+
+def _broke_off(error: httpx.HTTPError) -> ApiError:
+    kind = type(error).__name__
+    return ApiError(502, f"the upstream broke off: {kind}", "upstream_error")

@@ -1,0 +1,127 @@
+"""The Idempotency-Key header: a request that is sent again is neither worked out nor paid again.
+
+As in the IETF draft "The Idempotency-Key HTTP Header Field", but that a request whose first
+delivery is still worked on waits for the outcome instead of getting a 409. Only what was paid is
+kept: after an error or an injected fault in transport the same key may try again. What was cut off
+on its way was paid, so the next delivery gets all of it. A streamed request with a key is streamed
+when its reply is whole.
+
+The replies are kept in memory: a client may die at any moment, but if the endpoint itself does,
+what was in flight is worked out, and paid, again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from coordkit.serve.errors import ApiError
+
+KEPT = 1000  # replies; only the newest are asked for again, as they were in flight at a kill
+_CALLER = ("authorization", "api-key")  # nobody gets what somebody else has paid
+
+
+class Cut(Response):
+    """A stream that breaks off in the middle, without the end that would tell.
+
+    Args:
+        events: the whole stream.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: Sequence[str]) -> None:
+        self.events, self.whole = events, Response("".join(events), media_type=self.media_type)
+        super().__init__(media_type=self.media_type)
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send half of the events."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        for event in self.events[: len(self.events) // 2]:
+            body = event.encode()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+class Once:
+    """What was answered to requests with a key, and what is being worked out.
+
+    Args:
+        most: replies kept; the one that nobody has asked for longest goes first.
+    """
+
+    def __init__(self, most: int = KEPT) -> None:
+        self.most = most
+        self._seen: OrderedDict[str, tuple[str, asyncio.Task[Response]]] = OrderedDict()
+
+    async def answer(
+        self, request: HttpRequest, raw: Any, work: Callable[[], Awaitable[Response]]
+    ) -> tuple[Response, bool]:
+        """The reply to a request: the one before if it has the key of an earlier one.
+
+        Args:
+            request: its headers and route.
+            raw: the JSON of its body.
+            work: works a reply out; it goes on when the client has gone away.
+
+        Returns:
+            The reply, and whether it was given before.
+
+        Raises:
+            ApiError: 422 if the key was another request's; else as ``work`` does.
+        """
+        key = request.headers.get("idempotency-key", "").strip('"')
+        if not key:
+            return await work(), False
+        name = _digest([key, *(request.headers.get(header) for header in _CALLER)])
+        asked = _digest([request.url.path, request.url.query, raw])
+        if name not in self._seen:
+            self._seen[name] = asked, asyncio.create_task(self._keep(name, work))
+            return await asyncio.shield(self._seen[name][1]), False
+        first, task = self._seen[name]
+        if asked != first:
+            message = "this Idempotency-Key was sent with another request; give each its own"
+            raise ApiError(422, message, "idempotency_key_reused")
+        self._seen.move_to_end(name)
+        found = await asyncio.shield(task)
+        return _again(found.whole if isinstance(found, Cut) else found), True
+
+    async def _keep(self, name: str, work: Callable[[], Awaitable[Response]]) -> Response:
+        paid = False
+        try:
+            found = await _read(await work())
+            paid = found.status_code < 300
+            return found
+        finally:
+            if not paid:
+                self._seen.pop(name, None)
+            while len(self._seen) > self.most:
+                self._seen.popitem(last=False)
+
+
+async def _read(answer: Response) -> Response:
+    """A reply with its whole body, so that it can be sent more than once."""
+    if not isinstance(answer, StreamingResponse):
+        return answer
+    parts = [part async for part in answer.body_iterator]
+    body = b"".join(part.encode() if isinstance(part, str) else bytes(part) for part in parts)
+    return Response(body, answer.status_code, dict(answer.headers))
+
+
+def _again(answer: Response) -> Response:
+    """A reply that says that it was given before."""
+    return Response(
+        answer.body, answer.status_code, {**answer.headers, "Idempotent-Replayed": "true"}
+    )
+
+
+def _digest(parts: Sequence[Any]) -> str:
+    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
