@@ -1,10 +1,12 @@
 """A run on an endpoint is killed at random moments; resumed, it ends the same and pays once.
 
 This file is also the program that does it: ``python tests/test_paid_once.py 20`` kills twenty runs,
-each once, and resumes them. It imports the kit once and forks a process for the endpoint and for
-every ``coordkit run``. What is paid is counted at the endpoint, by the answers that it gave.
+each once, and resumes them; and does it again with the Idempotency-Key left out. It imports the kit
+once and forks a process for every endpoint and every ``coordkit run``. What is paid is counted at
+the endpoint, which is slow, so that there always is something in flight.
 """
 
+import asyncio
 import json
 import multiprocessing
 import os
@@ -12,7 +14,8 @@ import random
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,15 @@ import httpx
 import pandas as pd
 import pytest
 
+from coordkit import models
+from coordkit.experiment import Settings, case_of
 from coordkit.faults import Simulation
-from coordkit.serve import Options, serving
+from coordkit.serve import Options, app, serving
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-TASKS, CONCURRENCY = 8, 4
+TASKS, CONCURRENCY = 16, 4
+DELAY = 0.1  # seconds that a reply takes
 RUN = [
     *("run", "billing", "--model", "openai:stand-in", "--price-in", "1", "--price-out", "4"),
     *("--tasks", str(TASKS), "--concurrency", str(CONCURRENCY), "--budget-usd", "5", "--yes"),
@@ -37,87 +43,106 @@ fork = multiprocessing.get_context("fork")
 
 
 def _serve(pipe: Any) -> None:
-    with serving(options=Options(FAULTY), cases=("billing",)) as served:
+    complete = app._Endpoint.complete
+
+    async def slowly(*args: Any) -> Any:
+        await asyncio.sleep(DELAY)
+        return await complete(*args)
+
+    app._Endpoint.complete = slowly  # type: ignore[method-assign]
+    case = case_of(Settings("billing", tasks=TASKS))
+    with serving(options=Options(FAULTY), cases=[case]) as served:
         pipe.send(served.url)
         time.sleep(3600)
 
 
-def _coordkit(runs: Path) -> None:
+def _coordkit(runs: Path, with_key: bool) -> None:
     from coordkit.cli import app
 
+    if not with_key:
+        models._under = lambda key, inner: {}
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
         app([*RUN, "--runs", str(runs)])
 
 
-@dataclass
-class Endpoint:
-    """The endpoint in its own process, and runs against it in theirs."""
+@contextmanager
+def endpoint() -> Iterator[Callable[[str], int]]:
+    """A fresh endpoint in its own process; yields what reads one of its counters."""
+    here, there = fork.Pipe()
+    server = fork.Process(target=_serve, args=(there,), daemon=True)
+    server.start()
+    url = here.recv()
+    os.environ |= {"OPENAI_BASE_URL": url, "OPENAI_API_KEY": "none-is-needed"}
 
-    url: str
+    def count(name: str) -> int:
+        lines = httpx.get(url.removesuffix("/v1") + "/metrics", trust_env=False).text.splitlines()
+        found = [line for line in lines if line.startswith(f"coordkit_{name}_total{{")]
+        return sum(round(float(line.split()[-1])) for line in found if "/v1/chat" in line)
 
-    def answered(self) -> int:
-        """Requests answered, which are those that would be paid for."""
-        lines = httpx.get(self.url.removesuffix("/v1") + "/metrics", trust_env=False).text
-        counts = [x for x in lines.splitlines() if "/v1/chat" in x and 'status="200"' in x]
-        return sum(round(float(x.split()[-1])) for x in counts if "created" not in x)
+    try:
+        yield count
+    finally:
+        server.kill()
+        server.join()
 
-    def start(self, runs: Path) -> Any:
-        """Start a run and wait until it asks for more than the two probes, or ends."""
-        before = self.answered()
-        process = fork.Process(target=_coordkit, args=(runs,))
-        process.start()
-        while self.answered() < before + 3 and process.is_alive():
-            time.sleep(0.005)
-        return process
 
-    def finish(self, runs: Path) -> dict[str, Any]:
-        """Run to the end: requests answered, seconds of asking and the table."""
-        before, process, since = self.answered(), self.start(runs), time.monotonic()
-        process.join(120)
-        assert process.exitcode == 0
-        (path,) = runs.glob("*/trials.parquet")
-        table = pd.read_parquet(path).to_json()
-        return {
-            "answered": self.answered() - before,
-            "seconds": time.monotonic() - since,
-            "table": table,
-        }
+def start(runs: Path, with_key: bool, count: Callable[[str], int]) -> Any:
+    """Start a run and wait until it asks for more than the two probes, or ends."""
+    before = count("paid")
+    process = fork.Process(target=_coordkit, args=(runs, with_key))
+    process.start()
+    while count("paid") < before + 3 and process.is_alive():
+        time.sleep(0.005)
+    return process
 
-    def kill(self, runs: Path, delay: float) -> int:
-        """Kill a run some seconds after it began to ask; returns how many were answered."""
-        before, process = self.answered(), self.start(runs)
+
+def finish(process: Any, runs: Path) -> str:
+    """Wait for the end of a run; returns the table."""
+    process.join(120)
+    assert process.exitcode == 0
+    (path,) = runs.glob("*/trials.parquet")
+    return pd.read_parquet(path).to_json()
+
+
+def kill_and_resume(runs: Path, with_key: bool, delay: float) -> dict[str, Any]:
+    """What a run that was killed once, and its continuation, paid on an endpoint of their own."""
+    with endpoint() as count:
+        process = start(runs, with_key, count)
         time.sleep(delay)
         process.kill()
         process.join()
-        time.sleep(0.2)  # what was in flight is answered, to nobody
-        return self.answered() - before
+        before = count("paid")
+        table = finish(start(runs, with_key, count), runs)
+        found = {"paid": count("paid"), "replayed": count("replayed")}
+    return {"delay": delay, "with_key": with_key, "before": before, "table": table, **found}
 
 
-def main(kills: int, folder: Path) -> dict[str, Any]:
-    """Kill so many runs, each once at a random moment, and resume them."""
+def undisturbed(runs: Path) -> dict[str, Any]:
+    """What a run pays that nobody kills, and the same command once more."""
+    with endpoint() as count:
+        process, since = start(runs, True, count), time.monotonic()
+        table, paid = finish(process, runs), count("paid")
+        seconds = time.monotonic() - since
+        same = finish(start(runs, True, count), runs) == table
+        again = count("requests") - paid
+    return {"paid": paid, "seconds": seconds, "table": table, "again": again, "same": same}
+
+
+def main(kills: int, bad_kills: int, folder: Path) -> dict[str, Any]:
+    """Kill so many runs, each once at a random moment, and resume them; some without the key."""
     import langchain_openai  # noqa: F401  # before forking, like the rest
 
     import coordkit.estimate
     import coordkit.ladder  # noqa: F401
 
-    here, there = fork.Pipe()
-    server = fork.Process(target=_serve, args=(there,), daemon=True)
-    server.start()
-    endpoint = Endpoint(here.recv())
-    os.environ |= {"OPENAI_BASE_URL": endpoint.url, "OPENAI_API_KEY": "none-is-needed"}
-    try:
-        whole, dice, killed = endpoint.finish(folder / "whole"), random.Random(kills), []
-        for i in range(kills):
-            delay = dice.uniform(0.02, 0.98) * whole["seconds"]
-            part = endpoint.kill(folder / f"kill-{i}", delay)
-            rest = endpoint.finish(folder / f"kill-{i}")
-            killed.append({"delay": delay, "part": part, "rest": rest})
-        again = endpoint.finish(folder / "whole")
-    finally:
-        server.kill()
-    return {"whole": whole, "killed": killed, "again": again}
+    case_of(Settings("billing", tasks=TASKS))
+    whole, dice, killed = undisturbed(folder / "whole"), random.Random(kills), []
+    for i in range(kills + bad_kills):
+        delay = dice.uniform(0.0, 0.9) * whole["seconds"]
+        killed.append(kill_and_resume(folder / f"kill-{i}", i < kills, delay))
+    return {"whole": whole, "killed": killed}
 
 
 # --- the test -------------------------------------------------------------------------------------
@@ -125,41 +150,48 @@ def main(kills: int, folder: Path) -> dict[str, Any]:
 
 def test_a_killed_run_ends_the_same_and_pays_once(tmp_path: Path) -> None:
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    program = [sys.executable, __file__, "3", str(tmp_path)]
+    program = [sys.executable, __file__, "2", "1", str(tmp_path)]
     subprocess.run(program, env=environ, check=True, timeout=300, stdout=subprocess.DEVNULL)
     found = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     whole, killed = found["whole"], found["killed"]
-    assert whole["answered"] > 3 * TASKS and len(killed) == 3
+    assert whole["paid"] > 2 * TASKS
+    assert whole["again"] == 0 and whole["same"], "the same command once more asks for nothing"
+    good, (bad,) = killed[:2], killed[2:]
     for one in killed:
-        assert one["part"] > 0, "the run was killed before it had asked anything"
-        assert one["rest"]["table"] == whole["table"]
-        twice = one["part"] + one["rest"]["answered"] - whole["answered"]
-        assert 0 <= twice <= CONCURRENCY, "only what is in flight at a kill may be paid twice"
-    assert any(one["rest"]["answered"] for one in killed), "no run was killed before its end"
-    assert found["again"]["answered"] == 0 and found["again"]["table"] == whole["table"]
+        assert one["table"] == whole["table"]
+    assert [one["paid"] for one in good] == [whole["paid"]] * 2, "something was paid twice"
+    assert any(one["replayed"] for one in good), "nothing was in flight at any kill"
+    assert bad["replayed"] == 0
+    assert 0 < bad["paid"] - whole["paid"] <= CONCURRENCY, "without the key it is paid twice"
 
 
 def _told(results: dict[str, Any]) -> str:
     """The results as a page of text."""
     whole, killed = results["whole"], results["killed"]
-    twice = [k["part"] + k["rest"]["answered"] - whole["answered"] for k in killed]
-    lines = [f"undisturbed: {whole['answered']} requests, {whole['seconds']:.2f} s of asking"]
-    for one, n in zip(killed, twice, strict=True):
+    lines = [f"undisturbed: {whole['paid']} requests paid, {whole['seconds']:.2f} s of asking"]
+    for one in killed:
         lines.append(
-            f"killed {one['delay']:.2f} s after it began to ask, with {one['part']} answered; "
-            f"then {one['rest']['answered']}; answered twice: {n}"
+            f"killed {one['delay']:.2f} s after it began to ask, {one['before']} paid; in the end "
+            f"{one['paid']} paid, {one['replayed']} answered again"
+            + ("" if one["with_key"] else "; no Idempotency-Key")
         )
-    same = sum(one["rest"]["table"] == whole["table"] for one in killed)
+    same = sum(one["table"] == whole["table"] for one in killed)
     lines.append(f"{same} of {len(killed)} tables equal the undisturbed one")
-    lines.append(f"answered twice: {sum(twice)} in all, {max(twice)} at most")
-    return "\n".join([*lines, f"the same command once more: {results['again']['answered']}"])
+    for with_key, how in ((True, "with"), (False, "without")):
+        twice = [k["paid"] - whole["paid"] for k in killed if k["with_key"] == with_key]
+        lines.append(
+            f"paid twice {how} the key: {sum(twice)} over {len(twice)} kills, "
+            f"{max(twice, default=0)} at most"
+        )
+    return "\n".join([*lines, f"the same command once more: {whole['again']}"])
 
 
 if __name__ == "__main__":
     import tempfile
 
+    good, bad = int(sys.argv[1]), int(sys.argv[2] if len(sys.argv) > 2 else sys.argv[1])
     with tempfile.TemporaryDirectory() as scratch:
-        place = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(scratch)
-        results = main(int(sys.argv[1]), place)
+        place = Path(sys.argv[3]) if len(sys.argv) > 3 else Path(scratch)
+        results = main(good, bad, place)
         (place / "results.json").write_text(json.dumps(results), encoding="utf-8")
         print(_told(results))
