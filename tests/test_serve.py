@@ -33,8 +33,10 @@ from coordkit.layers.execution import is_transient
 from coordkit.prompt import Request, write_prompt
 from coordkit.serve import Options, Served, serving
 from coordkit.serve.answers import Ask, Part, spoilt, strike
+from coordkit.serve.app import _Endpoint as Endpoint
 from coordkit.serve.app import make_app
 from coordkit.serve.errors import LOST
+from coordkit.serve.once import Once
 from coordkit.serve.schemas import plain, plausible
 from coordkit.stack import Stack
 
@@ -822,6 +824,129 @@ def test_an_upstream_that_is_not_there() -> None:
     assert "cannot be reached" in answer.json()["error"]["message"]
     with pytest.raises(ValueError, match="must be a URL"):
         make_app(Options(upstream="api.example.com"))
+
+
+# --- the Idempotency-Key -------------------------------------------------------------------------
+
+KEYED = {"Idempotency-Key": "k-1", "Authorization": "Bearer sk-mine"}
+BODY: dict[str, Any] = {"model": "any", "messages": SAID}
+CHAT = 'coordkit_{}_total{{route="/v1/chat/completions"}}'
+
+
+def sent(
+    served: Served, body: dict[str, Any] = BODY, headers: dict[str, str] = KEYED, **options: Any
+) -> httpx.Response:
+    return httpx.post(f"{served.url}/chat/completions", json=body, headers=headers, **options)
+
+
+def paid_and_replayed(served: Served) -> tuple[float, float]:
+    counts = counted(served)
+    return counts.get(CHAT.format("paid"), 0), counts.get(CHAT.format("replayed"), 0)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that takes a third of a second."""
+    complete = Endpoint.complete
+
+    async def slowly(*arguments: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await complete(*arguments)
+
+    monkeypatch.setattr(Endpoint, "complete", slowly)
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}])
+def test_the_upstream_is_paid_once_for_a_key(
+    provider: tuple[Recorded, Served], more: dict[str, Any]
+) -> None:
+    recorded, real = provider
+    with serving(options=Options(FAULTLESS, upstream=real.url)) as front:
+        first, again = sent(front, BODY | more), sent(front, BODY | more)
+        assert (again.status_code, again.content) == (200, first.content)
+        assert again.headers["content-type"] == first.headers["content-type"]
+        assert again.headers["idempotent-replayed"] == "true"
+        assert "idempotent-replayed" not in first.headers
+        assert len(recorded.seen) == 1 and paid_and_replayed(front) == (1, 1)
+        # Without the key, with another one, from another caller: each is asked and paid.
+        sent(front, BODY | more, {})
+        sent(front, BODY | more, KEYED | {"Idempotency-Key": "k-2"})
+        sent(front, BODY | more, KEYED | {"Authorization": "Bearer sk-theirs"})
+        assert len(recorded.seen) == 4 and paid_and_replayed(front) == (4, 1)
+    assert recorded.seen[0][1]["idempotency-key"] == "k-1", "the upstream may know it too"
+
+
+def test_a_key_of_another_request_is_refused(faultless: Served) -> None:
+    assert sent(faultless).status_code == 200
+    other = sent(faultless, BODY | {"temperature": 0.5})
+    embedding = httpx.post(f"{faultless.url}/embeddings", json=BODY, headers=KEYED)
+    for answer in (other, embedding):
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (422, "idempotency_key_reused")
+        assert "give each its own" in error["message"] and "\n" not in error["message"]
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_client_that_goes_away_finds_the_reply_that_it_paid() -> None:
+    with serving(FAULTLESS) as served:
+        with pytest.raises(httpx.ReadTimeout):
+            sent(served, timeout=0.05)
+        answers: list[httpx.Response] = []
+        threads = [threading.Thread(target=lambda: answers.append(sent(served))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert [a.status_code for a in answers] == [200] * 3 and len({a.text for a in answers}) == 1
+        assert paid_and_replayed(served) == (1, 3)
+        with pytest.raises(httpx.ReadTimeout):
+            sent(served, headers={}, timeout=0.05)
+        sent(served, headers={})
+        assert paid_and_replayed(served) == (3, 3), "without a key both are paid"
+
+
+@pytest.mark.parametrize("mode", [*LOST])
+def test_what_was_lost_in_transport_may_be_tried_again(mode: str) -> None:
+    with serving(always(mode)) as served:
+        assert {sent(served).status_code for _ in range(2)} == {LOST[mode][0]}
+        counts = counted(served)
+        assert counts[f'coordkit_faults_total{{mode="{mode}"}}'] == 2
+        assert paid_and_replayed(served) == (0, 0)
+
+
+def test_what_the_upstream_refuses_may_be_tried_again(provider: tuple[Recorded, Served]) -> None:
+    recorded, real = provider
+    with serving(options=Options(FAULTLESS, upstream=real.url)) as front:
+        recorded.status = 429
+        assert sent(front).status_code == 429 and paid_and_replayed(front) == (0, 0)
+        recorded.status = 200
+        assert sent(front).status_code == 200 and paid_and_replayed(front) == (1, 0)
+
+
+def test_a_cut_stream_was_paid_and_comes_whole_the_next_time() -> None:
+    with serving(always("server_error")) as served:
+        for i in range(24):
+            said = [{"role": "user", "content": f"Tell me about order ORD-{i:03d}."}]
+            body = {"model": "any", "messages": said, "stream": True}
+            headers = {"Idempotency-Key": f"cut-{i}"}
+            try:
+                refused = sent(served, body, headers)
+            except httpx.RemoteProtocolError:
+                whole = sent(served, body, headers)
+                assert whole.text.endswith("data: [DONE]\n\n")
+                break
+            assert refused.status_code == 500
+        assert paid_and_replayed(served) == (1, 1)
+
+
+def test_only_so_many_replies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coordkit.serve.app.Once", lambda: Once(most=2))
+    with serving(FAULTLESS) as served:
+        again = [
+            "idempotent-replayed" in sent(served, headers={"Idempotency-Key": key}).headers
+            for key in ("a", "b", "a", "c", "a", "b")
+        ]
+    assert again == [False, False, True, False, True, False], "b was longest unasked"
 
 
 # --- the command ---------------------------------------------------------------------------------
