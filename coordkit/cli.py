@@ -342,6 +342,10 @@ def serve(
     With --upstream, requests go on to a real model, and the same faults are put in front of it.
     If COORDKIT_SERVE_TOKEN is set, callers must send it as their API key; then the key for the
     upstream is read from OPENAI_API_KEY. Otherwise the callers' own goes on to it.
+
+    A request that is sent again under its Idempotency-Key, as coordkit's own are, gets the reply
+    of before and is not paid again, also with --upstream; a run with another --seed asks afresh.
+    The simulated model ignores temperature, max_tokens and stop; n greater than 1 is a 400.
     """
     with _clear_errors():
         mix = _mix(modes or [])

@@ -401,7 +401,8 @@ class MeteredChatModel(BaseChatModel):
     ) -> Kept:
         if self.inner is None:
             raise NotInCache(
-                f"the cache has no answer of {self.label} at {self.endpoint} to {name}; "
+                f"the cache has no answer of {self.label} at {self.endpoint} to {name}: a replay "
+                "needs the model, OPENAI_BASE_URL and settings of the run that filled the cache; "
                 "leave out --replay to ask the model"
             )
         for resent in range(self.resends + 1):
@@ -648,7 +649,6 @@ def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseCh
     """The model that a string names, with its timeout set."""
     options = {k: v for k, v in sampling.items() if v is not None}
     options |= {"timeout": timeout, "max_retries": 0}
-    error: Exception
     try:
         if spec.startswith("openai:"):
             from langchain_openai import ChatOpenAI
@@ -658,14 +658,16 @@ def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseCh
 
         made: BaseChatModel = init_chat_model(spec, **options)
         return made
-    except ImportError as raised:
-        error, hint = raised, "; install langchain and the provider's package"
     except Exception as raised:  # each provider has its own errors for a missing key
-        error, hint = raised, ""
-    if spec.startswith("openai:") and not os.environ.get("OPENAI_API_KEY"):
-        hint = "; set OPENAI_API_KEY (any text will do for a server that wants none)"
-    problem = _one_line(error, secrets_of())
-    raise ModelProblem(f"the model {spec} cannot be made: {problem}{hint}")
+        problem = _one_line(raised, secrets_of())
+    if not spec.startswith("openai:"):
+        problem += (
+            "; write openai:NAME for any OpenAI-compatible endpoint, or PROVIDER:NAME with the "
+            "packages langchain and the provider's installed"
+        )
+    elif not os.environ.get("OPENAI_API_KEY"):
+        problem = "set OPENAI_API_KEY (any text will do for a server that wants none)"
+    raise ModelProblem(f"the model {spec} cannot be made: {problem}")
 
 
 _TIMEOUTS = ("timeout", "request_timeout", "default_request_timeout")

@@ -40,7 +40,9 @@ class Kept:
 
 
 class Responses:
-    """The file of responses; any number of threads may use it, and other processes read it.
+    """The file of responses; any number of threads and of processes may use it.
+
+    Two processes that ask the same at the same moment both send it; threads of one send it once.
 
     Args:
         path: the file; None keeps the responses in memory only.

@@ -122,3 +122,5 @@ def test_options_of_a_real_model_are_for_a_real_model(tmp_path: Path) -> None:
     told = complaint(call("run", "billing", "--tasks", "3", "--model", "no-such-provider:x",
                           "--runs", tmp_path))  # fmt: skip
     assert "no-such-provider:x cannot be made" in told
+    told = complaint(call("run", "billing", "--tasks", "3", "--model", "foo", "--runs", tmp_path))
+    assert "write openai:NAME" in told and "PROVIDER:NAME" in told

@@ -1,7 +1,8 @@
 """coordkit.models: any chat model in an experiment, kept, metered, sorted, and free of keys."""
 
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from coordkit.models import (
     ModelProblem,
     NotInCache,
     Unavailable,
+    _under,
     endpoint_of,
     scrub,
     secrets_of,
@@ -171,8 +173,65 @@ def test_threads_send_the_same_request_once() -> None:
 
 def test_a_replay_names_what_it_has_no_answer_to() -> None:
     model = metered(simulated(), replay=True)
-    with pytest.raises(NotInCache, match=r"billing/T/trial-0/extract.*leave out --replay"):
+    told = r"billing/T/trial-0/extract.*OPENAI_BASE_URL.*leave out --replay"
+    with pytest.raises(NotInCache, match=told):
         model.invoke(prompt())
+
+
+def answering(heard: list[httpx.Request], statuses: Iterator[int], **options: Any) -> Any:
+    """A ChatOpenAI whose endpoint answers with these statuses, and keeps what it was sent."""
+    message = {"role": "assistant", "content": "{}"}
+    reply = {"id": "1", "object": "chat.completion", "created": 0, "model": "m",
+             "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}  # fmt: skip
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        heard.append(request)
+        return httpx.Response(next(statuses), json=reply)
+
+    known = {"model": "m", "api_key": CANARY, "timeout": 5, "max_retries": 0}
+    client = httpx.Client(transport=httpx.MockTransport(handle))
+    return ChatOpenAI(http_client=client, **(known | options))
+
+
+@pytest.mark.parametrize("form", [forms.SCHEMA, forms.TOOLS, forms.PLAIN])
+def test_every_request_carries_its_key_and_a_resent_one_the_same(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordkit.models.WAIT", 0.0)
+    heard: list[httpx.Request] = []
+    own = {"extra_headers": {"X-Team": "ours"}}
+    inner = answering(heard, itertools.chain([500], itertools.repeat(200)), model_kwargs=own)
+    messages, tools = forms.probe(0)
+
+    def ask_all(cache: Any = None) -> MeteredChatModel:
+        for sample in (0, 1):
+            model = metered(inner, cache=cache, sample=sample)
+            for tried in (forms.SCHEMA, forms.TOOLS):
+                model.responses.keep_works(model.label, model.endpoint, tried, tried == form)
+            model.bind_tools(tools).invoke(messages)
+            cache = model.responses
+        return model
+
+    kept = ask_all()
+    keys = [request.headers["idempotency-key"] for request in heard]
+    assert keys[0] == keys[1] and keys[1] != keys[-1], "resent; then another sample"
+    for key in {*keys}:
+        assert kept.responses.get(key), "it is the key of the cache"
+        bodies = {r.content for r in heard if r.headers["idempotency-key"] == key}
+        assert len(bodies) == 1, "one key, one request"
+        assert CANARY not in key
+    assert all(request.headers["x-team"] == "ours" for request in heard)
+    ask_all()
+    again = {request.headers["idempotency-key"] for request in heard}
+    assert again == {*keys}, "a run that lost its cache sends the same keys"
+
+
+def test_a_model_of_another_interface_gets_no_header() -> None:
+    def reply(messages: Any, tools: Any) -> AIMessage:
+        return AIMessage("yes")
+
+    assert _under("key", Scripted(reply=reply)) == {}
+    assert _under("key", answering([], iter([])))["extra_headers"] == {"Idempotency-Key": "key"}
 
 
 def test_who_listens_hears_each_turn_once() -> None:

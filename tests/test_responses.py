@@ -1,9 +1,13 @@
 """coordkit.responses: kept once, found again, asked for once."""
 
+import multiprocessing
+import os
 import sqlite3
 import threading
 import time
 from pathlib import Path
+
+import pytest
 
 from coordkit.responses import Kept, Responses
 
@@ -52,3 +56,24 @@ def test_a_request_in_flight_is_not_sent_by_a_second_thread() -> None:
     for thread in threads:
         thread.join()
     assert sorted(sent) == ["a", "b"]
+
+
+def _write(path: Path, writer: int, together: object) -> None:
+    together.wait(10)  # type: ignore[attr-defined]
+    responses = Responses(path)
+    for i in range(25):
+        responses.keep(f"{writer}-{i}", Kept({"text": "x" * 2000}), "m", "e", "r")
+        responses.keep_works("m", "e", "json_schema", True)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_runs_may_fill_one_file(tmp_path: Path) -> None:
+    fork, path = multiprocessing.get_context("fork"), tmp_path / "responses.sqlite"
+    together = fork.Barrier(3)
+    writers = [fork.Process(target=_write, args=(path, n, together)) for n in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert Responses(path).count() == 75
