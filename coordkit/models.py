@@ -19,6 +19,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakSet
 
 import httpx
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -104,6 +105,8 @@ class Meter:
         self.spent, self.sent, self.kept = 0.0, 0, 0
         self._in_flight: list[float] = []  # what each call under way can cost at worst
         self._silent, self._stopped = 0, False
+        self._asking = WeakSet[threading.Thread]()  # threads of this run
+        self._ended = WeakSet[threading.Thread]()  # and of earlier ones that ended early
         self._settled = threading.Condition()
 
     @contextmanager
@@ -120,9 +123,10 @@ class Meter:
         """
         worst = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
         with self._settled:
-            while not self._stopped and self._must_wait(worst):
+            self._asking.add(threading.current_thread())
+            while not self._is_over() and self._must_wait(worst):
                 self._settled.wait()
-            if self._stopped:
+            if self._is_over():
                 raise ModelProblem("the run has ended")
             if self.budget is not None and self.spent + worst > self.budget:
                 raise BudgetReached(
@@ -138,6 +142,10 @@ class Meter:
                 self._in_flight.remove(worst)
                 self._settled.notify_all()
 
+    def _is_over(self) -> bool:
+        """Whether the run of this thread has ended early, though another may have begun."""
+        return self._stopped or threading.current_thread() in self._ended
+
     def _must_wait(self, worst: float) -> bool:
         """Whether calls under way could still use up the money for another one."""
         if self.budget is None or not self._in_flight:
@@ -147,12 +155,16 @@ class Meter:
     @contextmanager
     def while_running(self) -> Iterator[None]:
         """Let calls be made; if the run ends early, its threads make no more of them."""
-        self._stopped = False
+        with self._settled:
+            self._stopped = False
+            self._ended.discard(threading.current_thread())
+            self._asking.clear()
         try:
             yield
         except BaseException:
             with self._settled:
                 self._stopped = True
+                self._ended |= self._asking
                 self._settled.notify_all()
             raise
 

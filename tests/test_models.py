@@ -398,6 +398,33 @@ def test_threads_of_a_run_that_has_ended_send_nothing_more() -> None:
     assert meter.sent == 1
 
 
+def test_the_next_run_does_not_revive_the_threads_of_the_last() -> None:
+    meter, next_run = Meter(None), threading.Event()
+    asked, refused = threading.Event(), []
+
+    def straggler() -> None:
+        with meter.reserve(0, 0):
+            asked.set()
+        next_run.wait(10)
+        try:
+            with meter.reserve(0, 0):
+                pass
+        except ModelProblem as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=straggler)
+    with pytest.raises(KeyboardInterrupt), meter.while_running(), meter.reserve(0, 0):
+        thread.start()
+        assert asked.wait(10)
+        raise KeyboardInterrupt
+    with meter.while_running():
+        next_run.set()
+        thread.join(10)
+        with meter.reserve(0, 0):
+            pass
+    assert refused == ["the run has ended"] and meter.sent == 3
+
+
 def test_a_call_waits_for_those_under_way_before_it_gives_up() -> None:
     meter, held, passed = Meter(Prices(0, 1.0), 0.0015), threading.Event(), []
 
