@@ -53,6 +53,7 @@ GIVE_UP = 20  # requests in a row without any answer: the endpoint is gone
 _RETRYABLE = {408, 409, 429}  # and all from 500: the endpoint's own trouble
 _MAYBE_BILLED = {408, 502, 504, 520, 522, 524}  # the work may have been done and the answer lost
 _FATAL = {401, 402, 403, 404}
+_FATAL_WORDS = ("insufficient_quota", "Idempotency-Key")
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")
 
 
@@ -423,7 +424,7 @@ class MeteredChatModel(BaseChatModel):
                 return found
             problem = _one_line(found, secrets_of(self.inner))
             status = status_of(found)
-            if status in _FATAL or "insufficient_quota" in problem:
+            if status in _FATAL or any(word in problem for word in _FATAL_WORDS):
                 why = f"{self.label} at {self.endpoint} refused the request ({status}): {problem}"
                 raise ModelProblem(why)
             if not _is_retryable(status):

@@ -591,7 +591,11 @@ def test_an_endpoint_that_is_gone_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [Http(401), Http(403), Http(404), Http(429, "insufficient_quota")]
+    "error",
+    [
+        *(Http(401), Http(403), Http(404), Http(429, "insufficient_quota")),
+        Http(422, "this Idempotency-Key was sent with another request"),
+    ],
 )
 def test_what_the_user_must_mend_ends_the_run_in_one_line(error: Exception, tmp_path: Path) -> None:
     with pytest.raises(ModelProblem) as found:

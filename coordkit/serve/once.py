@@ -88,7 +88,10 @@ class Once:
             return await asyncio.shield(self._seen[name][1]), False
         first, task = self._seen[name]
         if asked != first:
-            message = "this Idempotency-Key was sent with another request; give each its own"
+            message = (
+                "this Idempotency-Key was sent with another request; give each its own "
+                "(coordkit: with another --seed)"
+            )
             raise ApiError(422, message, "idempotency_key_reused")
         self._seen.move_to_end(name)
         found = await asyncio.shield(task)
