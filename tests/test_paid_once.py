@@ -30,7 +30,7 @@ from coordkit.serve import Options, app, serving
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 
-TASKS, CONCURRENCY = 16, 4
+TASKS, CONCURRENCY = 12, 4
 DELAY = 0.1  # seconds that a reply takes
 RUN = [
     *("run", "billing", "--model", "openai:stand-in", "--price-in", "1", "--price-out", "4"),
@@ -134,8 +134,9 @@ def main(kills: int, bad_kills: int, folder: Path) -> dict[str, Any]:
     """Kill so many runs, each once at a random moment, and resume them; some without the key."""
     import langchain_openai  # noqa: F401  # before forking, like the rest
 
+    import coordkit.cli
     import coordkit.estimate
-    import coordkit.ladder  # noqa: F401
+    import coordkit.plots  # noqa: F401
 
     case_of(Settings("billing", tasks=TASKS))
     whole, dice, killed = undisturbed(folder / "whole"), random.Random(kills), []
