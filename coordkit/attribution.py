@@ -98,7 +98,7 @@ def shapley_shares(
     Returns:
         One row per layer: ``share``, ``low``, ``high``, fractions of tasks.
     """
-    labels = [Stack(layers=subset).label for subset in subsets(LAYERS)]
+    labels = [stack.label for stack in all_stacks()]
     outcomes = failed[labels].to_numpy(dtype=float)
     per_task = outcomes @ shapley_weights(LAYERS).T  # the shares are linear in the failures
     rng = np.random.default_rng(seed)
@@ -192,27 +192,22 @@ def fault_flows(table: pd.DataFrame) -> pd.DataFrame:
 # --- the 64 stacks, measured ---------------------------------------------------------------------
 
 
-def acts_as(stack: Stack) -> Stack:
-    """The stack that makes the same graph: without execution a plan has nothing to order."""
-    return stack if stack.has("execution") else stack.without("planning")
-
-
-def distinct_stacks() -> list[Stack]:
-    """The 48 stacks that make graphs of their own; the other 16 act as one of these."""
-    return list(dict.fromkeys(acts_as(Stack(layers=subset)) for subset in subsets(LAYERS)))
+def all_stacks() -> list[Stack]:
+    """All 64, by number of layers."""
+    return [Stack(layers=subset) for subset in subsets(LAYERS)]
 
 
 def stack_rows(trials: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The table of all 64 stacks, from the trials of the distinct ones.
+    """The table of all 64 stacks.
 
     Args:
-        trials: one trial per task of each of `distinct_stacks`, in the order of the feed.
+        trials: one trial per task of each of `all_stacks`, in the order of the feed.
         settings: what they were measured with.
 
     Returns:
         One row per stack: ``case``, ``stack``, ``tasks``, ``seed``; ``failed``: one digit per task
         in the order of the feed, 1 for a failure; ``escalated`` (share), ``calls``, ``usd``: means
-        per task. A stack that acts as another has that one's row.
+        per task.
     """
     groups = trials.groupby("stack", sort=False)
     rows = groups.agg(
@@ -222,10 +217,8 @@ def stack_rows(trials: pd.DataFrame, settings: Settings) -> pd.DataFrame:
         calls=("calls", "mean"),
         usd=("cost_usd", "mean"),
     ).round({"escalated": 6, "calls": 4, "usd": 6})
-    every = [Stack(layers=subset) for subset in subsets(LAYERS)]
-    told = rows.loc[[acts_as(stack).label for stack in every]].reset_index(drop=True)
+    told = rows.loc[[stack.label for stack in all_stacks()]].reset_index()
     told.insert(0, "case", settings.case)
-    told.insert(1, "stack", [stack.label for stack in every])
     told.insert(3, "seed", settings.simulation.seed)
     return told
 

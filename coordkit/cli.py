@@ -235,14 +235,14 @@ def stacks(
     The same command continues what was interrupted.
     """
     with _clear_errors():
-        from coordkit.attribution import distinct_stacks, stack_rows, write_stacks
+        from coordkit.attribution import all_stacks, stack_rows, write_stacks
 
         _one_case_per_folder(cases, data)
         plans = [
             _settings(case, tasks, seed, 1, **Defaults, data=data) for case in dict.fromkeys(cases)
         ]
         _check_targets("--csv", csv_file, runs)
-        tables = [stack_rows(_measure(s, distinct_stacks(), runs, processes)[0], s) for s in plans]
+        tables = [stack_rows(_measure(s, all_stacks(), runs, processes)[0], s) for s in plans]
         for table in tables:
             _console().print(_shares_table(table))
         if csv_file:

@@ -59,6 +59,15 @@ class Environment:
         if not self._has_table("search"):
             self._load(tables, documents)
 
+    def copy(self) -> Environment:
+        """The same, in memory and from now on apart: far quicker than to load the data again."""
+        other = Environment.__new__(Environment)
+        other.connection = sqlite3.connect(":memory:", check_same_thread=False)
+        self.connection.backup(other.connection)
+        other.connection.row_factory = sqlite3.Row
+        other.keys, other._common = self.keys, self._common
+        return other
+
     def _has_table(self, name: str) -> bool:
         query = "SELECT 1 FROM sqlite_master WHERE name = ?"
         return self.connection.execute(query, (name,)).fetchone() is not None
@@ -143,8 +152,9 @@ class Environment:
         if kind:
             match = f'source : "{kind}" AND words : ({match})'
         query = (
-            "SELECT texts.body FROM search JOIN texts ON texts.rowid = search.rowid "
-            "WHERE search MATCH ? ORDER BY rank, search.rowid LIMIT ?"
+            "SELECT body FROM texts JOIN (SELECT rowid AS found, rank AS place FROM search "
+            "WHERE search MATCH ? ORDER BY rank, rowid LIMIT ?) ON texts.rowid = found "
+            "ORDER BY place, found"
         )
         return [row["body"] for row in self.connection.execute(query, (match, limit))]
 

@@ -544,7 +544,8 @@ def run(
 
     Args:
         settings: what to measure.
-        stacks: which stacks; one given twice is measured and returned once.
+        stacks: which stacks; one given twice is returned once, and those that make the same graph
+            (`Stack.acts_as`) are measured once.
         runs: folder for the results.
         processes: worker processes; None takes one per core, 1 stays in this process. With a real
             model: threads, which is how many requests are under way; None takes 4.
@@ -568,9 +569,10 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     size = REMOTE_BLOCK if model else BLOCK
     starts = range(0, len(case.tasks), size)
-    blocks = [Block(s, i, min(size, len(case.tasks) - i)) for s in stacks for i in starts]
+    graphs = list(dict.fromkeys(stack.acts_as for stack in stacks))
+    blocks = [Block(s, i, min(size, len(case.tasks) - i)) for s in graphs for i in starts]
     whole = _finished(folder / "trials.parquet")
-    total = len(stacks) * len(case.tasks) * settings.trials
+    total = len(graphs) * len(case.tasks) * settings.trials
     todo = [b for b in blocks if b.stack.label not in whole and not (folder / b.file).exists()]
     done = total - sum(block.size for block in todo) * settings.trials
     progress(done, total)
@@ -580,7 +582,7 @@ def run(
             done += len(frame)
             progress(done, total)
     table = _collect(folder, whole, stacks, blocks)
-    _write_manifest(settings, sorted({*whole, *(stack.label for stack in stacks)}), folder)
+    _write_manifest(settings, sorted({*whole, *(s.label for s in [*graphs, *stacks])}), folder)
     return table, folder
 
 
@@ -653,10 +655,11 @@ def _collect(
     whole = whole | _finished(folder / "trials.parquet")  # another notebook may have been quicker
     new = [b for b in blocks if b.stack.label not in whole]
     parts = dict(whole)
+    for graph in dict.fromkeys(block.stack for block in new):
+        files = [folder / b.file for b in new if b.stack == graph]
+        parts[graph.label] = pd.concat(map(pd.read_parquet, files), ignore_index=True)
     for stack in stacks:
-        files = [folder / b.file for b in new if b.stack == stack]
-        if files:
-            parts[stack.label] = pd.concat(map(pd.read_parquet, files), ignore_index=True)
+        parts.setdefault(stack.label, parts[stack.acts_as.label].assign(stack=stack.label))
     _write(pd.concat(parts.values(), ignore_index=True), folder / "trials.parquet")
     for block in new:
         (folder / block.file).unlink(missing_ok=True)

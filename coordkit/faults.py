@@ -10,7 +10,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 from math import copysign
 from typing import Any
@@ -113,8 +113,14 @@ def uniform(*key: object) -> float:
 def slips(settings: Simulation, request: Request, asked: int = 1) -> bool:
     """Whether this attempt goes wrong. Attempts share the task's difficulty, not their luck."""
     u = uniform(settings.seed, "difficulty", request.task, request.step)
-    q = float(difficulty_quantile(u, settings.step_reliability(asked), settings.correlation))
+    q = _difficulty(u, settings.step_reliability(asked), settings.correlation)
     return uniform(settings.seed, "slip", request) >= q
+
+
+@lru_cache(maxsize=1024)
+def _difficulty(u: float, reliability: float, correlation: float) -> float:
+    """Kept, for every attempt at a step of a task asks for the same one."""
+    return float(difficulty_quantile(u, reliability, correlation))
 
 
 def pick_mode(

@@ -13,9 +13,18 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
 
 Answer = dict[str, Any]
+
+# json.dumps(..., ensure_ascii=False) makes an encoder at each call.
+as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 _SECTIONS = ("Request", "Task", "From earlier steps", "Records and documents", "Critique")
 _HEADING = re.compile(rf"^## ({'|'.join(_SECTIONS)})\n", re.MULTILINE)
@@ -64,7 +73,7 @@ def write_record(source: str, body: str | Mapping[str, Any]) -> str:
     Lines of a document that look like a section or a source are indented, so that they are not.
     """
     if not isinstance(body, str):
-        return f"[{source}] {json.dumps(body, ensure_ascii=False)}"
+        return f"[{source}] {as_json(body)}"
     return f"[{source}] {_SOURCE.sub(_INDENTED, _HEADING.sub(_INDENTED, body))}"
 
 
@@ -108,16 +117,20 @@ def write_prompt(
     """
     contents = {
         "Request": str(request),
-        "Task": json.dumps(task, ensure_ascii=False) if task is not None else "",
+        "Task": as_json(task) if task is not None else "",
         "From earlier steps": "\n".join(
-            f"{step}: {json.dumps(answer, ensure_ascii=False)}"
-            for step, answer in (answers or {}).items()
+            f"{step}: {as_json(answer)}" for step, answer in (answers or {}).items()
         ),
         "Records and documents": records,
         "Critique": critique,
     }
     body = "\n\n".join(f"## {name}\n{text}" for name, text in contents.items() if text)
     return [SystemMessage(instruction), HumanMessage(body)]
+
+
+def text_of(message: BaseMessage) -> str:
+    """The text of a message; LangChain's own accessor is slow for the usual plain string."""
+    return message.content if isinstance(message.content, str) else str(message.text)
 
 
 @dataclass
@@ -150,9 +163,9 @@ class Prompt:
     @classmethod
     def read(cls, messages: Sequence[BaseMessage], tools: Iterable[str] = ()) -> Prompt:
         """Read a conversation; text outside the known sections is kept in ``text`` only."""
-        system = "\n".join(str(m.text) for m in messages if isinstance(m, SystemMessage))
-        human = "\n".join(str(m.text) for m in messages if isinstance(m, HumanMessage))
-        results = [str(m.text) for m in messages if isinstance(m, ToolMessage)]
+        system = "\n".join(text_of(m) for m in messages if isinstance(m, SystemMessage))
+        human = "\n".join(text_of(m) for m in messages if isinstance(m, HumanMessage))
+        results = [text_of(m) for m in messages if isinstance(m, ToolMessage)]
         parts = _HEADING.split(human)
         sections = {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
         records: dict[str, Any] = {}
@@ -162,7 +175,7 @@ class Prompt:
         for line in filter(None, sections.get("From earlier steps", "").split("\n")):
             step, _, answer = line.partition(": ")
             answers[step] = json.loads(answer)
-        calls = [m for m in messages if getattr(m, "tool_calls", None)]
+        calls = [m for m in messages if isinstance(m, AIMessage) and m.tool_calls]
         return cls(
             request=Request.parse(sections.get("Request", "")),
             instruction=system,

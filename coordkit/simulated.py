@@ -11,10 +11,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from inspect import signature
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LangSmithParams
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
@@ -34,7 +35,7 @@ from coordkit.faults import (
     slips,
     uniform,
 )
-from coordkit.prompt import Answer, Prompt, Request
+from coordkit.prompt import Answer, Prompt, Request, as_json, text_of
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,12 @@ class SimulatedChatModel(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model": "simulated", "simulation": repr(self.simulation), "dice": self.dice}
+        return {"model": "simulated", "simulation": self.simulation, "dice": self.dice}
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        return LangSmithParams(
+            ls_provider="simulated", ls_model_name="simulated", ls_model_type="chat"
+        )
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
@@ -107,7 +113,7 @@ class SimulatedChatModel(BaseChatModel):
             prompt.request = Request(f"adhoc/{key}", answers[0]["name"] if answers else "chat")
         turn = _Turn(self, prompt, answers[0] if answers else None)
         message = turn.message()
-        size = sum(len(str(m.text)) for m in messages) + sum(len(str(f)) for f in functions)
+        size = sum(len(text_of(m)) for m in messages) + sum(len(str(f)) for f in functions)
         sent, written = size // 4, turn.written // 4
         message.usage_metadata = UsageMetadata(
             input_tokens=sent, output_tokens=written, total_tokens=sent + written
@@ -155,6 +161,10 @@ class SimulatedChatModel(BaseChatModel):
         properties = list(function.get("parameters", {}).get("properties", {}))
         known = properties and all(p.capitalize() in self.skills for p in properties)
         return properties if known else []
+
+
+# LangChain inspects it at every call, to see whether it takes a run manager.
+SimulatedChatModel._generate.__signature__ = signature(SimulatedChatModel._generate)  # type: ignore[attr-defined]
 
 
 class _Turn:
@@ -257,14 +267,17 @@ class _Turn:
         if mode in WHOLE_CALL and request == self.request:
             return answer  # dealt with before
         u = uniform(self.model.simulation.seed, "place", request)
-        broken = {m: apply_slip(m, answer, schema, self.prompt, u) for m in SLIPS}
-        possible = [m for m in SLIPS if broken[m] is not None and self.model.simulation.mix.get(m)]
-        if not possible:
-            return answer
-        if mode not in possible:  # a draw of its own: the first one is conditioned by now
+        broken = apply_slip(mode, answer, schema, self.prompt, u) if mode in SLIPS else None
+        if broken is None:  # a draw of its own: the first one is conditioned by now
+            others = {m: apply_slip(m, answer, schema, self.prompt, u) for m in SLIPS}
+            mix = self.model.simulation.mix
+            possible = [m for m in SLIPS if others[m] is not None and mix.get(m)]
+            if not possible:
+                return answer
             mode = pick_mode(self.model.simulation, request, possible, "second mode")
+            broken = others[mode]
         self._note(mode, request)
-        return broken[mode] or answer
+        return broken or answer
 
     def _metadata(self) -> dict[str, Any]:
         """What the simulation did, for the fault book; agents and prompts never see it."""
@@ -288,7 +301,7 @@ class _Turn:
     def _submit(self, answer: Answer) -> AIMessage:
         """The answer as a call of the response schema; malformed if the dice say so."""
         assert self.schema is not None
-        text = json.dumps(answer, ensure_ascii=False)
+        text = as_json(answer)
         self.written += len(text)
         call = {"name": self.schema["name"], "id": self._id()}
         modes = {fault["mode"] for fault in self.faults}

@@ -94,6 +94,11 @@ class Stack:
         return layer in self.layers
 
     @property
+    def acts_as(self) -> Stack:
+        """The smallest stack that makes the same graph: a lone prompt leaves nothing to plan."""
+        return self if self.has("execution") else self.without("planning")
+
+    @property
     def label(self) -> str:
         """The layers in order, joined with ``+``; ``none`` for a bare model."""
         return "+".join(layer for layer in LAYERS if layer in self.layers) or "none"

@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordkit.attribution import (
-    acts_as,
     added_by,
+    all_stacks,
     cost_and_failure,
     dealt_with,
-    distinct_stacks,
     fault_flows,
     outcomes,
     pareto,
@@ -26,7 +25,7 @@ from coordkit.attribution import (
     subsets,
     write_stacks,
 )
-from coordkit.experiment import Settings, run
+from coordkit.experiment import Settings
 from coordkit.layers import LAYERS
 from coordkit.stack import Stack
 
@@ -146,29 +145,18 @@ def test_every_fault_flows_once() -> None:
     assert flows.set_index("mode")["faults"].to_dict() == {"wrong_pick": 2, "timed_out": 1}
 
 
-def test_without_execution_a_plan_changes_nothing(tmp_path) -> None:
-    pair = [Stack.of("context", "planning"), Stack.of("context")]
-    assert acts_as(pair[0]) == pair[1]
-    assert acts_as(Stack.of("planning", "execution")) == Stack.of("planning", "execution")
-    table, _ = run(Settings("billing", tasks=3), pair, tmp_path, processes=1)
-    a, b = (part.drop(columns="stack").to_dict("records") for _, part in table.groupby("stack"))
-    assert a == b
-
-
 def test_a_row_per_stack_from_one_row_per_trial(tmp_path) -> None:
-    assert len(distinct_stacks()) == 48
     trials = pd.DataFrame(
         [
             {"stack": stack.label, "task": task, "failed": task == "b" and len(stack.layers) < 6,
              "escalated": stack.has("human"), "calls": len(stack.layers) + 1, "cost_usd": 0.25}
-            for stack in distinct_stacks() for task in "ab"
+            for stack in all_stacks() for task in "ab"
         ]
     )  # fmt: skip
     rows = stack_rows(trials, Settings("support", tasks=2)).set_index("stack")
     assert len(rows) == 64 and set(rows["case"]) == {"support"} and set(rows["tasks"]) == {2}
     assert rows.loc["none", "failed"] == "01"
     assert rows.loc[Stack.rung(6).label, ["failed", "escalated", "calls"]].tolist() == ["00", 1, 7]
-    assert rows.loc["planning"].equals(rows.loc["none"])  # nothing to order: the same graph
     write_stacks([rows.reset_index()], tmp_path / "all.csv")
     again = read_stacks(tmp_path / "all.csv").set_index("stack")
     assert again["failed"].equals(rows["failed"])  # leading noughts are kept

@@ -148,6 +148,18 @@ def test_actions_are_kept_in_order_and_apart_by_trial(environment: Environment) 
     assert environment.actions("a/trial-2") == []
 
 
+def test_a_copy_has_the_same_data_and_goes_its_own_way(environment: Environment) -> None:
+    copy = environment.copy()
+    assert copy.rows("invoices") == environment.rows("invoices")
+    assert copy.search("Acme tools", 3) == environment.search("Acme tools", 3) != []
+    copy.write("t/trial-0", [ROW], key="k")
+    assert copy.actions("t/trial-0") == [ROW]
+    assert environment.actions("t/trial-0") == []
+    assert not environment.was_processed("t/trial-0", "k")
+    copy.close()
+    assert environment.get("invoices", "INV-1")  # lives on when its copy is closed
+
+
 def test_the_same_key_is_written_once_per_trial(environment: Environment) -> None:
     assert environment.write("t", [ROW], key="BNK-1")
     assert not environment.write("t", [ROW], key="BNK-1")

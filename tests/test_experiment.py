@@ -574,6 +574,37 @@ def test_a_stack_given_twice_is_measured_once(undisturbed: pd.DataFrame, tmp_pat
         assert totals == {30 * len(once)}
 
 
+@pytest.mark.parametrize("case", ["billing", "support"])
+def test_stacks_that_make_the_same_graph_have_the_same_trials(case: str) -> None:
+    settings = Settings(case, tasks=4, simulation=SLIPPERY)
+    for company in ([], ["context"], ["state", "verification"], ["context", "human"]):
+        pair = [Stack.of("planning", *company), Stack.of(*company)]
+        assert pair[0].acts_as == pair[1]
+        rows = [
+            [run_trial(b, t) for t in b.at.case.tasks]
+            for b in (make_bench(settings, s) for s in pair)
+        ]
+        assert [{**row, "stack": ""} for row in rows[0]] == [
+            {**row, "stack": ""} for row in rows[1]
+        ]
+    with_agents = Stack.of("planning", "execution")
+    assert with_agents.acts_as == with_agents != Stack.of("execution").acts_as
+
+
+def test_one_graph_is_measured_once_and_told_for_each_of_its_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(experiment, "run_trial", noting(ran))
+    settings = replace(SETTINGS, tasks=3)
+    planned, alone = Stack.of("context", "planning"), Stack.of("context")
+    table, folder = run(settings, [planned], tmp_path, processes=1)
+    assert ran == ["context"] * 3 and set(table["stack"]) == {"context+planning"}
+    both, _ = run(settings, [alone, planned], tmp_path, processes=1)
+    assert len(ran) == 3 and list(both["stack"]) == ["context"] * 3 + ["context+planning"] * 3
+    assert set(pd.read_parquet(folder / "trials.parquet")["stack"]) == set(both["stack"])
+
+
 # --- the manifest and the key --------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -551,7 +552,11 @@ class Billing(Case):
         self.tasks = _tasks(tables.payments)
 
     def environment(self, path: Path | None = None) -> Environment:
-        return Environment(self._tables, self._documents, path)
+        return Environment(self._tables, self._documents, path) if path else self._loaded.copy()
+
+    @cached_property
+    def _loaded(self) -> Environment:
+        return Environment(self._tables, self._documents)
 
     def tools(self, environment: Environment) -> dict[str, Tool]:
         def get_invoices(invoice_ids: list[str]) -> str:

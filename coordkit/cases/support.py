@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -668,7 +669,11 @@ class Support(Case):
         self._lines = _by_id(tables.invoices)
 
     def environment(self, path: Path | None = None) -> Environment:
-        return Environment(self._tables, self._documents, path)
+        return Environment(self._tables, self._documents, path) if path else self._loaded.copy()
+
+    @cached_property
+    def _loaded(self) -> Environment:
+        return Environment(self._tables, self._documents)
 
     def tools(self, environment: Environment) -> dict[str, Tool]:
         def get_order(order_id: str) -> str:
