@@ -125,7 +125,7 @@ def test_stacks_are_measured_shared_out_and_written(runs: Path, tmp_path: Path) 
     assert table["stack"].nunique() == 64 and (table["failed"].str.len() == 2).all()
     assert all(layer in result.stdout for layer in LAYERS)
     (trials,) = runs.glob("billing-*/trials.parquet")
-    assert pd.read_parquet(trials)["stack"].nunique() == 48  # 16 act as another
+    assert pd.read_parquet(trials)["stack"].nunique() == 64
 
 
 # --- run, trace, data, check ---------------------------------------------------------------------
