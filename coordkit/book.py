@@ -20,8 +20,6 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
 CELL_SECONDS = 600  # a stalled kernel is given up, not waited for; a busy machine is slow
 PICTURE_WIDTH = 760  # pixels; about the width of a notebook on GitHub
-# nbconvert's script that draws mermaid blocks, with code from the network; they stay readable text.
-_DIAGRAMS = re.compile(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL)
 _ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
 
 
@@ -134,7 +132,6 @@ def _page(path: Path, folder: Path) -> str:
     exporter.html_manager_semver_range = ""
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     head = '<script src="plotly.min.js"></script>\n<p><a href="index.html">All chapters</a></p>'
-    body = _DIAGRAMS.sub("", body)
     body = re.sub(r"(<body[^>]*>)", lambda m: m.group(1) + head, body, count=1)
     (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
     return title

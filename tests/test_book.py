@@ -1,4 +1,6 @@
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,9 @@ import plotly.graph_objects as go
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from coordkit.book import PLOTLY, WIDGET, main, normalise, run, site
+from coordkit.book import NOTEBOOKS, PLOTLY, WIDGET, main, normalise, run, site
 
+SVG = "image/svg+xml"
 FIGURE = json.loads(go.Figure(go.Scatter(x=[1, 2], y=[1, 3]), {"title": "</script>"}).to_json())
 
 
@@ -66,6 +69,32 @@ def test_the_book_keeps_its_figures_and_asks_the_network_for_nothing(tmp_path: P
     assert (tmp_path / "book" / "plotly.min.js").stat().st_size > 1_000_000
     for loads in ('src="http', "from 'http", 'import("http', 'href="http', "url(http"):
         assert loads not in page
+
+
+def test_the_book_shows_every_graph_of_the_notebooks_as_a_picture(tmp_path: Path) -> None:
+    found = 0
+    for path in NOTEBOOKS.glob("0[1-6]_*.ipynb"):
+        outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
+        graphs = [o["data"][SVG] for o in outputs if SVG in o.get("data", {})]
+        site(tmp_path, [path])
+        page = (tmp_path / f"{path.stem}.html").read_text("utf-8")
+        shown = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+        assert [base64.b64decode(text).decode().strip() for text in shown] == graphs
+        assert not source_of_diagram(page), path.name
+        found += len(graphs)
+    assert found >= 7
+
+
+def test_a_diagram_left_as_source_would_be_noticed(tmp_path: Path) -> None:
+    made = notebook("1")
+    made.cells.append(nbformat.v4.new_markdown_cell("```mermaid\nflowchart LR\n  a --> b\n```"))
+    nbformat.write(made, tmp_path / "00_trial.ipynb")
+    site(tmp_path, [tmp_path / "00_trial.ipynb"])
+    assert source_of_diagram((tmp_path / "00_trial.html").read_text("utf-8"))
+
+
+def source_of_diagram(page: str) -> bool:
+    return 'class="mermaid"' in page or "flowchart LR" in page
 
 
 def test_the_command_says_how_it_is_used() -> None:
