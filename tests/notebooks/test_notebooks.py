@@ -119,4 +119,4 @@ def test_cells_are_short(path: Path) -> None:
         lines = [line for line in source.splitlines() if line.strip()]
         sizes[source.startswith("%%writefile")].append(len(lines))
     assert sum(sizes[False]) <= 220 and max(sizes[False]) <= 30
-    assert sum(sizes[True]) <= 160, "a case of one's own is one short file"
+    assert sum(sizes[True]) <= 130, "a case of one's own is one short file"
