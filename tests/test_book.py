@@ -6,10 +6,23 @@ from typing import Any
 
 import nbformat
 import plotly.graph_objects as go
+import plotly.io
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from coordkit.book import NOTEBOOKS, PLOTLY, WIDGET, main, normalise, run, site
+from coordkit.book import (
+    NOTEBOOKS,
+    PLOTLY,
+    STATE,
+    STILL,
+    WIDGET,
+    add_stills,
+    main,
+    normalise,
+    run,
+    site,
+)
+from coordkit.explorers.state import state_explorer
 
 SVG = "image/svg+xml"
 FIGURE = json.loads(go.Figure(go.Scatter(x=[1, 2], y=[1, 3]), {"title": "</script>"}).to_json())
@@ -48,6 +61,39 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     run(path)
     assert path.read_bytes() == first
     assert nbformat.read(path, 4).cells[2].outputs[0]["data"]["text/plain"] == "2"
+
+
+def test_a_figure_with_sliders_leaves_a_picture_of_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: drawn.append(figure) or b"png")
+    path = tmp_path / "00_trial.ipynb"
+    plain = "import ipywidgets; ipywidgets.VBox([ipywidgets.IntSlider()])"
+    slid = "from coordkit.explorers.state import state_explorer; state_explorer()"
+    nbformat.write(notebook(slid, plain), path)
+    run(path)
+    first, second = (cell.outputs for cell in nbformat.read(path, 4).cells[1:])
+    assert [o["data"] for o in first] == [{"image/png": "cG5n", "text/plain": STILL}]
+    assert second == [] and len(drawn) == 1, "a widget without a figure leaves nothing"
+    start = state_explorer().figure
+    assert drawn[0]["layout"]["title"]["text"] == start.layout.title.text
+    assert list(drawn[0]["data"][0]["y"]) == list(start.data[0].y)
+
+
+def test_without_chromium_nothing_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_browser(*_: Any, **__: Any) -> bytes:
+        raise RuntimeError("no Chromium")
+
+    monkeypatch.setattr(plotly.io, "to_image", no_browser)
+    made = with_output({WIDGET: {"model_id": "m"}})
+    state = {"_widget_data": FIGURE["data"], "_widget_layout": FIGURE["layout"]}
+    made.metadata["widgets"] = {STATE: {"state": {"m": {"state": state}}}}
+    add_stills(made)
+    assert normalise(made).cells[1].outputs == []
+    assert "no static picture: no Chromium" in capsys.readouterr().out
 
 
 def test_a_failing_notebook_is_left_as_it_was(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import nbformat
 import pytest
 
 import coordkit.exercises
-from coordkit.book import WIDGET
+from coordkit.book import STILL, WIDGET
 from coordkit.exercises import Exercise
 from coordkit.layers import LAYERS
 
@@ -105,6 +106,16 @@ def test_notebooks_are_committed_executed_in_order_and_small(path: Path) -> None
     outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
     assert not any(WIDGET in o.get("data", {}) for o in outputs)
     assert not any(o.output_type == "error" for o in outputs)
+
+
+EXPLORED = [p for p in NOTEBOOKS if p.stem[:2] <= "06"]
+
+
+@pytest.mark.parametrize("path", EXPLORED, ids=lambda p: p.stem)
+def test_who_cannot_run_the_sliders_sees_a_picture_of_them(path: Path) -> None:
+    cells = [c for c in read(path).cells if re.search(r"^\w*[eE]xplorer\(", c.source, re.MULTILINE)]
+    (shown,) = [output["data"] for cell in cells for output in cell.outputs]
+    assert shown["image/png"].startswith("iVBOR") and shown["text/plain"] == STILL
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
