@@ -13,6 +13,8 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +103,10 @@ def _figure_within(name: str, models: Any) -> Any:
     """The first figure in a widget's state or that of the widgets in it; None if it has none."""
     model = models.get(name.removeprefix("IPY_MODEL_"), {})
     state = model.get("state", {})
-    if "_widget_data" in state and not model.get("buffers"):  # NumPy arrays would be missing
+    if "_widget_data" in state:
+        for buffer in model.get("buffers", ()):  # NumPy arrays, as Plotly's own JSON has them
+            array = reduce(getitem, buffer["path"][:-1], state)
+            array |= {"bdata": buffer["data"], "shape": ",".join(map(str, array["shape"]))}
         return {"data": state["_widget_data"], "layout": state["_widget_layout"]}
     within = (_figure_within(child, models) for child in state.get("children", ()))
     return next(filter(None, within), None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import plotly.graph_objects as go
 import plotly.io
 import pytest
@@ -22,6 +23,7 @@ from coordkit.book import (
     run,
     site,
 )
+from coordkit.explorers.planning import planning_explorer
 from coordkit.explorers.state import state_explorer
 
 SVG = "image/svg+xml"
@@ -70,15 +72,24 @@ def test_a_figure_with_sliders_leaves_a_picture_of_its_start(
     monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: drawn.append(figure) or b"png")
     path = tmp_path / "00_trial.ipynb"
     plain = "import ipywidgets; ipywidgets.VBox([ipywidgets.IntSlider()])"
-    slid = "from coordkit.explorers.state import state_explorer; state_explorer()"
-    nbformat.write(notebook(slid, plain), path)
+    slid = "from coordkit.explorers.{0} import {0}_explorer; {0}_explorer()"
+    cells = [slid.format("state"), slid.format("planning"), plain]
+    nbformat.write(notebook(*cells), path)
     run(path)
-    first, second = (cell.outputs for cell in nbformat.read(path, 4).cells[1:])
-    assert [o["data"] for o in first] == [{"image/png": "cG5n", "text/plain": STILL}]
-    assert second == [] and len(drawn) == 1, "a widget without a figure leaves nothing"
-    start = state_explorer().figure
-    assert drawn[0]["layout"]["title"]["text"] == start.layout.title.text
-    assert list(drawn[0]["data"][0]["y"]) == list(start.data[0].y)
+    *slid_cells, bare = (cell.outputs for cell in nbformat.read(path, 4).cells[1:])
+    for outputs in slid_cells:
+        assert [o["data"] for o in outputs] == [{"image/png": "cG5n", "text/plain": STILL}]
+    assert bare == [] and len(drawn) == 2, "a widget without a figure leaves nothing"
+    for told, explorer in zip(drawn, (state_explorer(), planning_explorer()), strict=True):
+        assert told["layout"]["title"]["text"] == explorer.figure.layout.title.text
+        assert values(told["data"][0]["y"]) == list(explorer.figure.data[0].y)
+
+
+def values(axis: Any) -> list[float]:
+    """The numbers of an axis, from a list or from NumPy's bytes."""
+    if isinstance(axis, dict):
+        return list(np.frombuffer(base64.b64decode(axis["bdata"]), axis["dtype"]))
+    return list(axis)
 
 
 def test_without_chromium_nothing_is_in_its_place(

@@ -146,7 +146,7 @@ def respond(steps: int, budget: int, right: float, rho: float) -> Shown:
         "and no router calls."
     )
     budgets = list(range(LONGEST + 1))
-    traces = [{"x": budgets, "y": (100 * curve[:, i]).tolist()} for i in range(3)]
+    traces = [{"x": budgets, "y": 100 * curve[:, i]} for i in range(3)]
     title = (
         f"{steps} steps, router right {right:.0%} of the time: at most {best:.1%} end "
         "in order, however many hops are allowed"
