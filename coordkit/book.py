@@ -13,15 +13,17 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 PLOTLY, WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+STILL = "The figure as the sliders start; run the cell to move them."
 CELL_SECONDS = 600  # a stalled kernel is given up, not waited for; a busy machine is slow
 PICTURE_WIDTH = 760  # pixels; about the width of a notebook on GitHub
-# nbconvert's script that draws mermaid blocks, with code from the network; they stay readable text.
-_DIAGRAMS = re.compile(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', re.DOTALL)
 _ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
 
 
@@ -63,6 +65,7 @@ def run(path: Path) -> None:
     NotebookClient(
         notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources
     ).execute()
+    add_stills(notebook)
     add_picture(notebook)
     nbformat.write(normalise(notebook), path)
 
@@ -78,17 +81,48 @@ def add_picture(notebook: Any) -> None:
         for output in cell.get("outputs", [])
         if PLOTLY in output.get("data", {})
     ]
-    if not figures:
-        return
+    if figures and (picture := _png(figures[0][PLOTLY])):
+        figures[0]["image/png"] = picture
+
+
+def add_stills(notebook: Any) -> None:
+    """Put a picture of its start in the place of each figure with sliders: who cannot run sees it.
+
+    Needs what `add_picture` needs; without it there is nothing in that place.
+    """
+    models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            view = output.get("data", {}).get(WIDGET, {})
+            figure = _figure_within(view.get("model_id", ""), models)
+            if figure and (picture := _png(figure)):
+                output["data"] = {"image/png": picture, "text/plain": STILL}
+
+
+def _figure_within(name: str, models: Any) -> Any:
+    """The first figure in a widget's state or that of the widgets in it; None if it has none."""
+    model = models.get(name.removeprefix("IPY_MODEL_"), {})
+    state = model.get("state", {})
+    if "_widget_data" in state:
+        for buffer in model.get("buffers", ()):  # NumPy arrays, as Plotly's own JSON has them
+            array = reduce(getitem, buffer["path"][:-1], state)
+            array |= {"bdata": buffer["data"], "shape": ",".join(map(str, array["shape"]))}
+        return {"data": state["_widget_data"], "layout": state["_widget_layout"]}
+    within = (_figure_within(child, models) for child in state.get("children", ()))
+    return next(filter(None, within), None)
+
+
+def _png(figure: Any) -> str:
+    """A figure as base64, or the reason why not, printed, and nothing."""
     try:
         from plotly.io import to_image
 
-        figure = {key: figures[0][PLOTLY][key] for key in ("data", "layout")}
-        picture = to_image(figure, format="png", width=PICTURE_WIDTH, validate=False)
+        plain = {key: figure[key] for key in ("data", "layout")}
+        picture = to_image(plain, format="png", width=PICTURE_WIDTH, validate=False)
     except (ImportError, RuntimeError, ValueError) as error:
         print(f"no static picture: {str(error).strip().splitlines()[0]}")
-        return
-    figures[0]["image/png"] = base64.b64encode(picture).decode()
+        return ""
+    return base64.b64encode(picture).decode()
 
 
 def site(folder: Path, notebooks: Sequence[Path]) -> Path:
@@ -134,7 +168,6 @@ def _page(path: Path, folder: Path) -> str:
     exporter.html_manager_semver_range = ""
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     head = '<script src="plotly.min.js"></script>\n<p><a href="index.html">All chapters</a></p>'
-    body = _DIAGRAMS.sub("", body)
     body = re.sub(r"(<body[^>]*>)", lambda m: m.group(1) + head, body, count=1)
     (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
     return title

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from coordkit.layers import LAYERS
 
@@ -30,7 +31,28 @@ if TYPE_CHECKING:
     from coordkit.prices import Prices
     from coordkit.stack import Stack
 
+OUR_ERROR, STOPPED = 2, 130
+USAGE_ERROR: Any = typer.BadParameter.__base__  # click's, or that of the click in typer
+
+
+class _Commands(TyperGroup):
+    """Tells of wrong options as of everything else: in one line, not in a box."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        try:
+            sys.exit(super().main(*args, **{**extra, "standalone_mode": False}))
+        except typer.Abort:  # Ctrl-C or the end of input at a question
+            typer.echo("\ncoordkit: stopped", err=True)
+            sys.exit(STOPPED)
+        except USAGE_ERROR as error:
+            if message := " ".join(error.format_message().split()):  # empty: the help was asked for
+                where = error.ctx.command_path if error.ctx else "coordkit"
+                typer.echo(f"coordkit: {message.rstrip('.')}; see {where} --help", err=True)
+            sys.exit(OUR_ERROR)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Measure what six coordination layers do to the failure rate of LLM agents.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,7 +61,7 @@ app = typer.Typer(
 
 MAX_TASKS = 200_000
 MIN_WIDTH = 100  # of tables, where the output is no terminal
-OUR_ERROR, STOPPED = 2, 130
+FEW = 30  # tasks; a bootstrap of fewer tells less than its interval says
 
 CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="billing, support, or module:factory.")
@@ -245,6 +267,9 @@ def stacks(
         tables = [stack_rows(_measure(s, all_stacks(), runs, processes)[0], s) for s in plans]
         for table in tables:
             _console().print(_shares_table(table))
+            if table["tasks"].iloc[0] < FEW:
+                many = f"{table['tasks'].iloc[0]} tasks are too few for these intervals; they"
+                typer.echo(f"coordkit: {many} are too narrow; take {FEW} or more", err=True)
         if csv_file:
             write_stacks(tables, csv_file)
             typer.echo(f"stacks: {csv_file}")
@@ -664,7 +689,8 @@ def _close(
 ) -> None:
     """The legend, the report and the file of results, after the last table."""
     console = _console()
-    console.print(_LEGEND, style="dim")
+    compared = any(len(summary["rungs"]) > 1 for summary, _ in results)
+    console.print(_LEGEND.format(_COMPARED if compared else ""), style="dim")
     if report:
         from coordkit.report import write_report
 
@@ -676,10 +702,11 @@ def _close(
         console.print(f"results: {json_file}", markup=False, soft_wrap=True)
 
 
-_LEGEND = """\
-failure rate: Wilson 95 % interval beneath. change: against the rung above, in points of failure
+_COMPARED = """change: against the rung above, in points of failure
 rate, paired, with p of the exact McNemar test. knock-out: all six without the layer minus all six
-(positive: it helps), and escalations without it. Calls, tokens, USD: means per task; USD
+(positive: it helps), and escalations without it. """
+_LEGEND = """\
+failure rate: Wilson 95 % interval beneath. {}Calls, tokens, USD: means per task; USD
 counts tokens and 1.50 a review, a budget tokens only. The person is simulated with any model: they
 know the right outcome of a task shown to them, and err at the rate set."""
 
@@ -696,13 +723,19 @@ def _table(summary: Summary) -> Any:
         f"{summary['model']} model, seed {summary['seed']}"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("rung")
-    for name in ("failure rate", "change", "p", "knock-out", "silent\nloud", "esca-\nlated",
-                 "calls\ntokens", "USD"):  # fmt: skip
-        table.add_column(name, justify="right")
-    for name, entry in zip(names(summary), summary["rungs"], strict=True):
-        table.add_row(name, *_cells(entry))
+    heads = ["rung", "failure rate", "change", "p", "knock-out", "silent\nloud", "esca-\nlated",
+             "calls\ntokens", "USD"]  # fmt: skip
+    rows = [(n, *_cells(e)) for n, e in zip(names(summary), summary["rungs"], strict=True)]
+    columns = [c for c in zip(heads, *rows, strict=True) if any(map(_visible, c[1:]))]
+    for head, *_ in columns:
+        table.add_column(head, justify="left" if head == "rung" else "right")
+    for row in list(zip(*columns, strict=True))[1:]:
+        table.add_row(*row)
     return table
+
+
+def _visible(cell: str) -> str:
+    return re.sub(r"\[/?dim\]", "", cell).strip()
 
 
 def _shares_table(stacks: pd.DataFrame) -> Any:

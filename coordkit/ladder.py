@@ -254,7 +254,7 @@ def finding(summary: Summary) -> str:
     verb = "remove" if "+" in name else "removes"
     doubt = ", which chance may explain" if best["p_value"] > CHANCE else ""
     change = f"{percent(before['failure_rate'])} → {percent(best['failure_rate'])}"
-    return f"{summary['case']}: {name} {verb} most failures ({change}{doubt}); {ladder}."
+    return f"{summary['case']}: {name} {verb} the most failures ({change}{doubt}); {ladder}."
 
 
 def _one_stack(case: str, entry: Entry) -> str:

@@ -78,12 +78,13 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
     ) -> None:
         self.respond = respond
         self.sliders = {dial.name: dial.slider() for dial in dials}
-        self.figure = go.FigureWidget(figure)
+        self.figure: Any = go.Figure(figure)
         self.readout = ipywidgets.HTML()
         self.readout.add_class("coordkit-readout")
         for slider in self.sliders.values():
             slider.observe(self._moved, names="value")
-        self._moved()
+        self._moved()  # before the widget is made: what it starts with is in its saved state
+        self.figure = go.FigureWidget(self.figure)
         dials_box = ipywidgets.Box([*self.sliders.values()], layout={"flex_flow": "row wrap"})
         super().__init__([dials_box, self.readout, self.figure])
 

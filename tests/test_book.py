@@ -1,14 +1,32 @@
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import plotly.graph_objects as go
+import plotly.io
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from coordkit.book import PLOTLY, WIDGET, main, normalise, run, site
+from coordkit.book import (
+    NOTEBOOKS,
+    PLOTLY,
+    STATE,
+    STILL,
+    WIDGET,
+    add_stills,
+    main,
+    normalise,
+    run,
+    site,
+)
+from coordkit.explorers.planning import planning_explorer
+from coordkit.explorers.state import state_explorer
 
+SVG = "image/svg+xml"
 FIGURE = json.loads(go.Figure(go.Scatter(x=[1, 2], y=[1, 3]), {"title": "</script>"}).to_json())
 
 
@@ -47,6 +65,48 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     assert nbformat.read(path, 4).cells[2].outputs[0]["data"]["text/plain"] == "2"
 
 
+def test_a_figure_with_sliders_leaves_a_picture_of_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: drawn.append(figure) or b"png")
+    path = tmp_path / "00_trial.ipynb"
+    plain = "import ipywidgets; ipywidgets.VBox([ipywidgets.IntSlider()])"
+    slid = "from coordkit.explorers.{0} import {0}_explorer; {0}_explorer()"
+    cells = [slid.format("state"), slid.format("planning"), plain]
+    nbformat.write(notebook(*cells), path)
+    run(path)
+    *slid_cells, bare = (cell.outputs for cell in nbformat.read(path, 4).cells[1:])
+    for outputs in slid_cells:
+        assert [o["data"] for o in outputs] == [{"image/png": "cG5n", "text/plain": STILL}]
+    assert bare == [] and len(drawn) == 2, "a widget without a figure leaves nothing"
+    for told, explorer in zip(drawn, (state_explorer(), planning_explorer()), strict=True):
+        assert told["layout"]["title"]["text"] == explorer.figure.layout.title.text
+        assert values(told["data"][0]["y"]) == list(explorer.figure.data[0].y)
+
+
+def values(axis: Any) -> list[float]:
+    """The numbers of an axis, from a list or from NumPy's bytes."""
+    if isinstance(axis, dict):
+        return list(np.frombuffer(base64.b64decode(axis["bdata"]), axis["dtype"]))
+    return list(axis)
+
+
+def test_without_chromium_nothing_is_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_browser(*_: Any, **__: Any) -> bytes:
+        raise RuntimeError("no Chromium")
+
+    monkeypatch.setattr(plotly.io, "to_image", no_browser)
+    made = with_output({WIDGET: {"model_id": "m"}})
+    state = {"_widget_data": FIGURE["data"], "_widget_layout": FIGURE["layout"]}
+    made.metadata["widgets"] = {STATE: {"state": {"m": {"state": state}}}}
+    add_stills(made)
+    assert normalise(made).cells[1].outputs == []
+    assert "no static picture: no Chromium" in capsys.readouterr().out
+
+
 def test_a_failing_notebook_is_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "00_trial.ipynb"
     nbformat.write(notebook("1 / 0"), path)
@@ -66,6 +126,32 @@ def test_the_book_keeps_its_figures_and_asks_the_network_for_nothing(tmp_path: P
     assert (tmp_path / "book" / "plotly.min.js").stat().st_size > 1_000_000
     for loads in ('src="http', "from 'http", 'import("http', 'href="http', "url(http"):
         assert loads not in page
+
+
+def test_the_book_shows_every_graph_of_the_notebooks_as_a_picture(tmp_path: Path) -> None:
+    found = 0
+    for path in NOTEBOOKS.glob("0[1-6]_*.ipynb"):
+        outputs = [o for c in nbformat.read(path, 4).cells for o in c.get("outputs", [])]
+        graphs = [o["data"][SVG] for o in outputs if SVG in o.get("data", {})]
+        site(tmp_path, [path])
+        page = (tmp_path / f"{path.stem}.html").read_text("utf-8")
+        shown = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', page)
+        assert [base64.b64decode(text).decode().strip() for text in shown] == graphs
+        assert not source_of_diagram(page), path.name
+        found += len(graphs)
+    assert found >= 7
+
+
+def test_a_diagram_left_as_source_would_be_noticed(tmp_path: Path) -> None:
+    made = notebook("1")
+    made.cells.append(nbformat.v4.new_markdown_cell("```mermaid\nflowchart LR\n  a --> b\n```"))
+    nbformat.write(made, tmp_path / "00_trial.ipynb")
+    site(tmp_path, [tmp_path / "00_trial.ipynb"])
+    assert source_of_diagram((tmp_path / "00_trial.html").read_text("utf-8"))
+
+
+def source_of_diagram(page: str) -> bool:
+    return 'class="mermaid"' in page or "flowchart LR" in page
 
 
 def test_the_command_says_how_it_is_used() -> None:

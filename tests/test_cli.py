@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
 from coordkit import check, experiment
@@ -67,6 +68,7 @@ def test_ladder_prints_writes_and_reports(runs: Path, tmp_path: Path) -> None:
     assert summary["rungs"][5]["knockout_delta"] is not None
     for entry in summary["rungs"]:
         assert f"{100 * entry['failure_rate']:.1f} %" in result.stdout
+    assert "change" in result.stdout and "knock-out" in result.stdout
     (report,) = runs.glob("billing-*/report.html")
     assert str(report) in result.stdout
     assert str(file) in result.stdout
@@ -124,6 +126,7 @@ def test_stacks_are_measured_shared_out_and_written(runs: Path, tmp_path: Path) 
     table = pd.read_csv(file, comment="#", dtype={"failed": str}, keep_default_na=False)
     assert table["stack"].nunique() == 64 and (table["failed"].str.len() == 2).all()
     assert all(layer in result.stdout for layer in LAYERS)
+    assert "coordkit: 2 tasks are too few for these intervals; they" in result.stderr
     (trials,) = runs.glob("billing-*/trials.parquet")
     assert pd.read_parquet(trials)["stack"].nunique() == 64
 
@@ -138,7 +141,8 @@ def test_run_measures_any_subset(runs: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     (entry,) = json.loads(file.read_text())["rungs"]
     assert (entry["rung"], entry["layers"]) == (None, ["context", "verification"])
-    assert "context + verification" in result.stdout
+    assert "context + verification" in result.stdout and "failure rate" in result.stdout
+    assert not any(empty in result.stdout for empty in ("change", "knock-out", " p "))
 
 
 @pytest.mark.parametrize(("layers", "rung"), [("none", 0), ("full", 6), ("planning,context", 2)])
@@ -247,11 +251,37 @@ OUT_OF_RANGE = {
 
 @pytest.mark.parametrize("option", [(o, v) for o, values in OUT_OF_RANGE.items() for v in values])
 def test_numbers_out_of_range_are_refused(option: tuple[str, str], runs: Path) -> None:
-    result = call("ladder", "billing", *option, "--runs", runs)
-    assert result.exit_code == 2
-    assert option[0] in result.stderr
-    assert "Traceback" not in result.output
-    assert not runs.exists()
+    text = complaint(call("ladder", "billing", *option, "--runs", runs), runs)
+    assert option[0] in text and text.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nonsense"], "No such command 'nonsense'; see"),
+        (["ladder"], "Missing argument 'CASE...'; see"),
+        (["ladder", "billing", "--nonsense"], "No such option: --nonsense"),
+        (["ladder", "billing", "--json"], "'--json' requires an argument; see"),
+    ],
+)
+def test_what_cannot_be_understood_gets_one_line_like_any_error(
+    arguments: list[str], told: str
+) -> None:
+    text = complaint(call(*arguments))
+    assert told in text and text.endswith(" --help\n") and text.count("\n") == 1
+
+
+def test_no_command_shows_the_help_and_a_question_can_be_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "ladder" in call().output and "coordkit:" not in call().stderr
+
+    def leave(**_: object) -> None:
+        raise typer.Abort
+
+    monkeypatch.setattr(check, "checks", leave)
+    left = call("check")
+    assert (left.exit_code, left.stderr) == (130, "\ncoordkit: stopped\n")
 
 
 def test_runs_that_cannot_be_written_are_refused(tmp_path: Path) -> None:

@@ -128,20 +128,20 @@ def test_any_stack_can_be_summarised() -> None:
 
 def test_the_finding_names_the_largest_fall(table: pd.DataFrame) -> None:
     assert finding(summarise(table, SETTINGS, range(7))) == (
-        "billing: context removes most failures (75.0 % → 45.0 %); "
+        "billing: context removes the most failures (75.0 % → 45.0 %); "
         "from rung 0 to rung 6 the failure rate goes 75.0 % → 5.0 %."
     )
 
 
 def test_the_finding_says_when_chance_may_explain_it(table: pd.DataFrame) -> None:
     text = finding(summarise(table, SETTINGS, [5, 6]))
-    assert "human removes most failures (10.0 % → 5.0 %, which chance may explain)" in text
+    assert "human removes the most failures (10.0 % → 5.0 %, which chance may explain)" in text
 
 
 def test_the_finding_of_a_jump_names_all_its_layers(table: pd.DataFrame) -> None:
     text = finding(summarise(table, SETTINGS, [0, 3, 6]))
     assert "context + planning + execution" in text or "state + verification + human" in text
-    assert " remove most failures" in text
+    assert " remove the most failures" in text
 
 
 def test_the_finding_admits_that_nothing_helps() -> None:

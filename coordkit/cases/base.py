@@ -116,6 +116,7 @@ class Case(ABC):
         tasks: the tasks, in the order of the feed.
         approval_limit: money (in the case's main currency) above which an action that cannot be
             undone needs a person's approval.
+        pays_out: the account of actions that send money out of the house for good.
         left_out: how many tasks of the data have no labels and are not among ``tasks``.
     """
 
@@ -123,6 +124,7 @@ class Case(ABC):
     steps: tuple[Step, ...]
     tasks: Sequence[Task]
     approval_limit: float
+    pays_out: str = "refund"
     left_out: int = 0
 
     @abstractmethod
@@ -147,19 +149,25 @@ class Case(ABC):
 
     def money_out(self, rows: Sequence[Row]) -> int:
         """Cents that actions send out of the house for good."""
-        return sum(cents for account, _, cents, _ in rows if account == "refund")
+        return sum(cents for account, _, cents, _ in rows if account == self.pays_out)
 
     def needs_approval(self, rows: Sequence[Row], environment: Environment) -> bool:
         """Whether actions need a person; below the limit an ``if`` statement suffices."""
         return self.money_out(rows) > round(self.approval_limit * 100)
 
-    @abstractmethod
     def reference(self, task: Task) -> Answer:
-        """The last step's right answer, from the labels (for the grader and the reviewer)."""
+        """The last step's right answer, for the grader and the reviewer; the labels as they are."""
+        return {**task.labels, "sources": []}
 
-    @abstractmethod
     def wrong(self, task: Task, actions: Sequence[Row]) -> str:
-        """What is wrong with what was done for a task, in one term; empty if it is right."""
+        """What is wrong with what was done for a task, in one term; empty if it is right.
+
+        Right is what the reference answer does, once; a case may tell more finely.
+        """
+        right = [] if task.repeated else self.actions(self.reference(task))
+        if sorted(actions) == sorted(right):
+            return ""
+        return "done twice" if task.repeated else "wrong outcome" if actions else "nothing done"
 
     def step(self, name: str) -> Step:
         """A step by name.

@@ -94,9 +94,6 @@ class Relay(Case):
             if request  # a reviewer's own answer belongs to no request
         )
 
-    def reference(self, task: Task) -> Answer:
-        return {"code": task.labels["code"], "sources": []}
-
     def wrong(self, task: Task, actions: Sequence[Row]) -> str:
         return "" if [row[3] for row in actions] == [task.labels["code"]] else "wrong code"
 

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from coordkit.data.schemas import CURRENCIES, Table, show
 
 FILE = "columns.toml"
 DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
+ALIKE = 0.75  # of 1: names that differ by a letter or two
 ORDERS, DECIMALS = ("", DAY_FIRST, MONTH_FIRST), ("", ".", ",")
 
 # What files and columns are called elsewhere, as `_plain` writes it; the first is ours.
@@ -120,6 +122,20 @@ def find_file(directory: Path, table: Table, said: Columns) -> Path | None:
         why = f'{both}: which holds the {table.name}? put file = "NAME" under [{table.name}]'
         raise DataError([f"{why} in {FILE}"])
     return found[0] if found else None
+
+
+def no_file(directory: Path, table: Table) -> str:
+    """What to do about a table that is needed and has no file: names the files that are there."""
+    ours = f"{table.name}.csv: is missing from {directory}; add it (or .xlsx, .parquet)"
+    there = sorted(
+        p.name for p in directory.iterdir() if p.suffix.lower() in (*SHEETS, *BANK_FILES)
+    )
+    if not there:
+        return f"{ours}; the folder holds no table"
+    stems = {Path(name).stem: name for name in there}
+    near = stems.get(nearest(stems, [table.name, *FILE_NAMES.get(table.name, "").split()]), "NAME")
+    named = f"or say which of {', '.join(map(show, there[:8]))} it is in {FILE}. To paste there:"
+    return f"{ours}, {named}\n[{table.name}]\nfile = {json.dumps(near, ensure_ascii=False)}"
 
 
 def guess(raw: RawTable, table: Table, said: Columns = Columns()) -> Columns:
@@ -298,7 +314,8 @@ def apply(mapping: Columns, raw: RawTable, table: Table) -> Mapped:
 
 
 def _header_problems(mapping: Columns, raw: RawTable, table: Table) -> list[str]:
-    problems = []
+    problems, missing = [], []
+    left = [name for name in raw.header if name not in mapping.columns.values()]
     for ours in table.columns:
         theirs = mapping.columns.get(ours, "")
         if theirs and raw.header.count(theirs) != 1:
@@ -306,12 +323,45 @@ def _header_problems(mapping: Columns, raw: RawTable, table: Table) -> list[str]
             what = "stands twice; remove one" if twice else f"is named in {FILE}, but not there"
             problems.append(f"{raw.file} row 1, column {theirs}: {what}")
         elif not theirs and ours in _needed(mapping, table):
-            left = [name for name in raw.header if name not in mapping.columns.values()]
+            missing.append(ours)
             named = f"say which of {', '.join(map(show, left[:8]))} it is" if left else "give it"
             problems.append(
                 f"{raw.file} row 1, column {ours}: is missing; add it, or {named} in {FILE}"
             )
+    if missing and left:
+        problems[-1] += f". To paste there:\n{_block(missing, left, raw, table)}"
     return problems
+
+
+def _block(missing: list[str], left: list[str], raw: RawTable, table: Table) -> str:
+    """Lines for columns.toml that name a column for each missing one, or leave it to be named."""
+    lines = [f"[{table.name}.columns]"]
+    for ours in missing:
+        near = nearest(left, {ours, *NAMES.get(ours, "").split()}) or _alike(ours, left, raw, table)
+        left = [name for name in left if name != near]
+        why = "a guess, please check" if near else "put your column's name here"
+        lines.append(f"{ours} = {json.dumps(near, ensure_ascii=False)}  # {why}")
+    return "\n".join(lines)
+
+
+def nearest(theirs: Iterable[str], known: Iterable[str]) -> str:
+    """The name that is written most like one of those known; empty if none is much like one."""
+    spelled = {plain(name): name for name in theirs}
+    pairs = [
+        (SequenceMatcher(None, near, plain(name)).ratio(), near)
+        for name in known
+        for near in get_close_matches(plain(name), spelled, 1, ALIKE)
+    ]
+    return spelled[max(pairs)[1]] if pairs else ""
+
+
+def _alike(ours: str, left: list[str], raw: RawTable, table: Table) -> str:
+    """The one spare column whose cells can be read as dates (or amounts), if there is one only."""
+    reads = table.columns[ours].reads
+    read: Callable[[str], Mapping[str, Any]] = read_dates if reads == "date" else read_amounts
+    cells = {name: [row[raw.header.index(name)] for _, row in raw.rows] for name in left}
+    fit = [n for n, column in cells.items() if any(column) and all(map(read, filter(None, column)))]
+    return fit[0] if reads and len(fit) == 1 else ""
 
 
 def _needed(mapping: Columns, table: Table) -> set[str]:

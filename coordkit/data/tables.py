@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from coordkit.data.columns import Columns, apply, find_file, guess, read_said
+from coordkit.data.columns import Columns, apply, find_file, guess, no_file, read_said
 from coordkit.data.files import MAX_CELL, DataError, read_raw, read_text
 from coordkit.data.generate_billing import house_rules
 from coordkit.data.generate_support import EXAMPLES, POLICIES
@@ -177,8 +177,7 @@ class _Folder:
             if path is None and not table.required:
                 return table.empty()
             if path is None:
-                why = f"{table.name}.csv: is missing from {self.path}; add it (or .xlsx, .parquet)"
-                raise DataError([why])
+                raise DataError([no_file(self.path, table)])
             self._files[table.name] = path.name
             raw = read_raw(path)
         except DataError as error:

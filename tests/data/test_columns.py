@@ -14,6 +14,7 @@ from coordkit.data.columns import (
     Columns,
     apply,
     guess,
+    nearest,
     read_amounts,
     read_dates,
     read_said,
@@ -167,6 +168,58 @@ def test_a_column_that_was_named_and_is_not_there(tmp_path):
     problems = str(caught.value)
     assert "Zahlungen.csv row 1, column Betrag: is named in columns.toml, but not there" in problems
     assert "column received_on: is missing; add it, or say which of 'a', 'b' it is" in problems
+
+
+GERMAN = "Rechnungsnummr;Kdnr;Kunde;Ausgestelt;Termin;Summme;Whg\n"
+
+
+def test_missing_columns_come_with_a_block_to_paste_that_reads_the_file(tmp_path):
+    (tmp_path / "payments.csv").write_text(",".join(PAYMENTS.columns) + "\n")
+    row = "R1;K1;Ada Li;01.06.2026;bald;100,00;EUR\n"
+    (tmp_path / "invoices.csv").write_text(GERMAN + row)
+    with pytest.raises(DataError) as caught:
+        read_billing(tmp_path)
+    told = str(caught.value)
+    block = told[told.index("[invoices.columns]") :].split("\npayments.csv")[0]
+    assert 'invoice_id = "Rechnungsnummr"  # a guess' in block
+    assert 'amount = "Summme"  # a guess' in block
+    assert 'due_on = ""  # put your' in block, "nothing is like it, and its cells are no dates"
+    (tmp_path / "columns.toml").write_text(block.replace('due_on = ""', 'due_on = "Termin"'))
+    with pytest.raises(DataError, match="column Termin: 'bald' is not a date") as caught:
+        read_billing(tmp_path)
+    assert "is missing" not in str(caught.value)
+
+
+def test_a_name_is_near_only_if_a_letter_or_two_differ():
+    assert nearest(["Betrg", "Datum"], ["betrag", "summe"]) == "Betrg"
+    assert nearest(["Betreff", "Land"], ["betrag", "summe"]) == ""
+    assert nearest([], ["betrag"]) == nearest(["Betrag"], []) == ""
+
+
+def test_a_spare_column_is_proposed_by_its_cells_only_if_no_other_could_be_it():
+    header = [name for name in INVOICES.columns if name not in ("due_on", "paid_on")]
+    cells = ["I1", "C1", "Ada", "2026-06-01", "5.00", "EUR"]
+    one = raw([*header, "Frist", "Notiz"], [*cells, "2026-06-30", "gut"])
+    two = raw([*header, "Frist", "Mahnung"], [*cells, "2026-06-30", "2026-07-30"])
+    (problem,) = apply(guess(one, INVOICES), one, INVOICES).problems
+    assert 'due_on = "Frist"' in problem
+    (problem,) = apply(guess(two, INVOICES), two, INVOICES).problems
+    assert 'due_on = ""' in problem
+    assert "due_on" not in guess(one, INVOICES).columns, "a proposal is never taken unasked"
+
+
+def test_a_missing_file_names_those_that_are_there(tmp_path):
+    (tmp_path / "Rechnungn.csv").write_text("a\n1\n")
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(DataError) as caught:
+        read_billing(tmp_path)
+    told = str(caught.value)
+    assert "'Rechnungn.csv' it is in columns.toml" in told and "notes.txt" not in told
+    assert '[invoices]\nfile = "Rechnungn.csv"' in told
+    assert '[payments]\nfile = "NAME"' in told
+    (tmp_path / "Rechnungn.csv").unlink()
+    with pytest.raises(DataError, match=r"invoices.csv: is missing .* the folder holds no table"):
+        read_billing(tmp_path)
 
 
 def test_two_files_for_one_table_are_a_question(tmp_path):
