@@ -21,7 +21,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakSet
 
-import httpx
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.exceptions import (
     ModelAuthenticationError,
@@ -505,6 +504,8 @@ def _may_be_billed(error: Exception) -> bool:
 
 def _never_sent(error: BaseException | None) -> bool:
     """Whether a request did not even reach the endpoint."""
+    import httpx  # only real models need it
+
     while error is not None:
         if isinstance(error, ConnectionRefusedError | httpx.ConnectError | httpx.ConnectTimeout):
             return True

@@ -10,7 +10,7 @@ from math import comb, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, norm
+from scipy.special import bdtr, ndtri  # scipy.stats takes a second to import
 
 
 def _table(outcomes: ArrayLike) -> NDArray[np.bool_]:
@@ -26,7 +26,7 @@ def _table(outcomes: ArrayLike) -> NDArray[np.bool_]:
 def _normal_quantile(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
-    return float(norm.ppf((1 + confidence) / 2))
+    return float(ndtri((1 + confidence) / 2))
 
 
 def wilson(failures: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -111,7 +111,7 @@ def paired_difference(
     variance = (np.sum(change**2) + 1) / n - centre**2
     half = _normal_quantile(confidence) * sqrt(variance / n)
     worse, better = int(np.count_nonzero(change > 0)), int(np.count_nonzero(change < 0))
-    p_value = float(binomtest(worse, worse + better).pvalue) if worse + better else 1.0
+    p_value = min(1.0, 2 * float(bdtr(min(worse, better), worse + better, 0.5)))
     low, high = max(-1.0, centre - half), min(1.0, centre + half)
     return PairedDifference(float(change.mean()), float(low), float(high), p_value)
 
