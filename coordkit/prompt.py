@@ -73,7 +73,7 @@ def write_record(source: str, body: str | Mapping[str, Any]) -> str:
     Lines of a document that look like a section or a source are indented, so that they are not.
     """
     if not isinstance(body, str):
-        return f"[{source}] {as_json(body)}"
+        return f"[{source}] {json.dumps(body, ensure_ascii=False)}"
     return f"[{source}] {_SOURCE.sub(_INDENTED, _HEADING.sub(_INDENTED, body))}"
 
 
