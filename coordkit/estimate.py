@@ -64,8 +64,9 @@ def estimate(
     few = replace(
         settings, tasks=min(sample, tasks), trials=1, model=SIMULATED, endpoint="", sampling=""
     )
+    graphs = list(dict.fromkeys(stack.acts_as for stack in stacks))  # each is run once
     with TemporaryDirectory() as folder:
-        table, _ = run(few, stacks, Path(folder), processes=1)
+        table, _ = run(few, graphs, Path(folder), processes=1)
     runs_of_each = tasks * settings.trials
     means = table.groupby("stack")[["calls", "input_tokens", "output_tokens"]].mean().sum()
     calls, sent, received = (float(x) * runs_of_each for x in means)
@@ -73,7 +74,7 @@ def estimate(
     return Estimate(
         label=model.label,
         endpoint=model.endpoint,
-        trials=len(set(stacks)) * runs_of_each,
+        trials=len(graphs) * runs_of_each,
         calls=calls,
         sent=sent,
         received=received,

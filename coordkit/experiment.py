@@ -544,8 +544,9 @@ def run(
 
     Args:
         settings: what to measure.
-        stacks: which stacks; one given twice is returned once, and those that make the same graph
-            (`Stack.acts_as`) are measured once.
+        stacks: which stacks, by their layers (what else is set comes from ``settings``); one given
+            twice is returned once, and those that make the same graph (`Stack.acts_as`) are
+            measured once.
         runs: folder for the results.
         processes: worker processes; None takes one per core, 1 stays in this process. With a real
             model: threads, which is how many requests are under way; None takes 4.
@@ -564,7 +565,7 @@ def run(
     model = _chosen(settings, model, runs)
     settings = with_model(settings, model) if model else settings
     case = case_of(settings)
-    stacks = list(dict.fromkeys(stacks))  # a stack given twice would double its rows
+    stacks = list(dict.fromkeys(Stack(stack.layers) for stack in stacks))  # or rows would double
     folder = runs / f"{settings.case.replace(':', '.')}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)
     size = REMOTE_BLOCK if model else BLOCK

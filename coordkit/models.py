@@ -1,9 +1,9 @@
 """Your model in place of the simulated one: every call kept, priced, bounded and free of keys.
 
 Nothing that was answered is paid twice. What was in flight when a run was killed, at most
-``--concurrency`` requests, is sent again under the same Idempotency-Key: ``coordkit serve`` then
-gives the reply of before, also in front of a provider that does not know that header; sent to such
-a provider directly, it is paid again.
+``--concurrency`` requests, or had failed in transport is sent again under the same Idempotency-Key:
+``coordkit serve`` then gives the reply of before, also in front of a provider that does not know
+that header; such a provider, asked directly, may bill it again.
 """
 
 from __future__ import annotations

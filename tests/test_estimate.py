@@ -38,6 +38,12 @@ def test_a_sample_is_scaled_up_and_no_request_is_sent() -> None:
     assert planned.usd is None and "at unknown prices" in str(planned)
 
 
+def test_a_graph_of_two_stacks_is_estimated_once() -> None:
+    alone, planned = Stack.of("context"), Stack.of("context", "planning")
+    both, one = (estimate(SETTINGS, s, model()) for s in ([alone, planned], [planned]))
+    assert (both.trials, both.calls) == (one.trials, one.calls) == (8, pytest.approx(8, abs=1))
+
+
 def test_what_is_shown_names_columns_and_no_label() -> None:
     shown = what_is_shown(SETTINGS)
     assert "payer_name" in shown and "invoices (invoice_id" in shown and "label" not in shown

@@ -564,11 +564,12 @@ def test_a_killed_process_is_continued(undisturbed: pd.DataFrame, tmp_path: Path
 
 
 def test_a_stack_given_twice_is_measured_once(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
-    for stacks in ([THREE[1], THREE[0], THREE[1], THREE[0]], [THREE[0], THREE[0]]):
+    other = replace(THREE[0], retries=5)  # the settings come from SETTINGS: the same stack
+    for stacks in ([THREE[1], THREE[0], THREE[1], THREE[0]], [THREE[0], other]):
         totals: set[int] = set()
         noted = partial(lambda kept, done, total: kept.add(total), totals)
         table, _ = run(SETTINGS, stacks, tmp_path, processes=1, progress=noted)
-        once = list(dict.fromkeys(stacks))
+        once = list(dict.fromkeys(Stack(stack.layers) for stack in stacks))
         expected = [undisturbed[undisturbed["stack"] == stack.label] for stack in once]
         pd.testing.assert_frame_equal(table, pd.concat(expected, ignore_index=True))
         assert totals == {30 * len(once)}
@@ -598,10 +599,18 @@ def test_one_graph_is_measured_once_and_told_for_each_of_its_stacks(
     monkeypatch.setattr(experiment, "run_trial", noting(ran))
     settings = replace(SETTINGS, tasks=3)
     planned, alone = Stack.of("context", "planning"), Stack.of("context")
-    table, folder = run(settings, [planned], tmp_path, processes=1)
+    totals: list[int] = []
+    noted = partial(lambda kept, done, total: kept.append(total), totals)
+    table, folder = run(settings, [planned], tmp_path, processes=1, progress=noted)
     assert ran == ["context"] * 3 and set(table["stack"]) == {"context+planning"}
-    both, _ = run(settings, [alone, planned], tmp_path, processes=1)
-    assert len(ran) == 3 and list(both["stack"]) == ["context"] * 3 + ["context+planning"] * 3
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["stacks"] == ["context", "context+planning"]
+    both, _ = run(settings, [alone, planned], tmp_path, processes=1, progress=noted)
+    assert (
+        set(totals) == {3}
+        and len(ran) == 3
+        and list(both["stack"]) == ["context"] * 3 + ["context+planning"] * 3
+    )
     assert set(pd.read_parquet(folder / "trials.parquet")["stack"]) == set(both["stack"])
 
 

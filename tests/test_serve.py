@@ -25,6 +25,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from coordkit.experiment import Settings, case_of, make_bench, run_trial
@@ -35,7 +37,7 @@ from coordkit.serve import Options, Served, serving
 from coordkit.serve.answers import Ask, Part, spoilt, strike
 from coordkit.serve.app import _Endpoint as Endpoint
 from coordkit.serve.app import make_app
-from coordkit.serve.errors import LOST
+from coordkit.serve.errors import LOST, ApiError
 from coordkit.serve.once import Once
 from coordkit.serve.schemas import plain, plausible
 from coordkit.stack import Stack
@@ -947,6 +949,84 @@ def test_only_so_many_replies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             for key in ("a", "b", "a", "c", "a", "b")
         ]
     assert again == [False, False, True, False, True, False], "b was longest unasked"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "kept"),
+    [
+        ('{"choices": []}', "application/json", True),
+        ('{"output": [], "error": null}', "application/json", True),
+        ('{"error": {"code": 429}}', "application/json", False),
+        ("<html>warming up</html>", "text/html", False),
+        ('data: {"choices": []}\n\ndata: [DONE]\n\n', "text/event-stream", True),
+        ('data: {"type": "response.completed"}\n\n', "text/event-stream", True),
+        ('data: {"choices": []}\n\n', "text/event-stream", False),
+        ('data: {"error": {"code": 529}}\n\n', "text/event-stream", False),
+    ],
+)
+def test_only_a_whole_reply_is_kept(body: str, kind: str, kept: bool) -> None:
+    worked: list[int] = []
+
+    async def work() -> Response:
+        worked.append(1)
+        return Response(body, 200, media_type=kind)
+
+    async def twice() -> bool:
+        once = Once()
+        await once.answer(keyed("k"), {}, work)
+        return (await once.answer(keyed("k"), {}, work))[1]
+
+    assert asyncio.run(twice()) == kept and len(worked) == 2 - kept
+
+
+@pytest.mark.parametrize("header", ["authorization", "api-key", "x-api-key", "cookie"])
+def test_nobody_gets_what_another_has_paid(header: str) -> None:
+    async def asked() -> list[bool]:
+        once, mine, theirs = Once(), (header, "mine"), (header, "theirs")
+        return [(await once.answer(keyed("k", by), {}, replied))[1] for by in (mine, theirs, mine)]
+
+    assert asyncio.run(asked()) == [False, False, True]
+
+
+def test_another_query_is_another_request() -> None:
+    async def asked() -> None:
+        once = Once()
+        await once.answer(keyed("k", query="api-version=1"), {}, replied)
+        await once.answer(keyed("k", query="api-version=2"), {}, replied)
+
+    with pytest.raises(ApiError, match="give each its own"):
+        asyncio.run(asked())
+
+
+def test_what_is_being_worked_out_is_not_forgotten_for_later_replies() -> None:
+    async def asked() -> bool:
+        once, go = Once(most=1), asyncio.Event()
+
+        async def slowly() -> Response:
+            await go.wait()
+            return await replied()
+
+        first = asyncio.create_task(once.answer(keyed("slow"), {}, slowly))
+        for key in ("a", "b", "c"):
+            await once.answer(keyed(key), {}, replied)
+        again = asyncio.create_task(once.answer(keyed("slow"), {}, slowly))
+        await asyncio.sleep(0)
+        go.set()
+        await first
+        return (await again)[1]
+
+    assert asyncio.run(asked())
+
+
+async def replied() -> Response:
+    return Response("{}", media_type="application/json")
+
+
+def keyed(key: str, by: tuple[str, str] = ("authorization", "me"), query: str = "") -> HttpRequest:
+    pairs = [("idempotency-key", key), by]
+    headers = [(name.encode(), value.encode()) for name, value in pairs]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
+    return HttpRequest({**scope, "query_string": query.encode(), "server": ("127.0.0.1", 80)})
 
 
 # --- the command ---------------------------------------------------------------------------------

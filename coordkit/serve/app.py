@@ -266,12 +266,12 @@ class _Endpoint:
             parts = wire.parts_of(whole, ask)
             struck = strike(parts, mode, simulation, named, ask)
             wire.put_back(whole, parts)
-            events = list(wire.events(whole, raw))
+            answer = _stream(list(wire.events(whole, raw))) if streamed else Json(whole)
         except (KeyError, TypeError, AttributeError):
             message = "the upstream's answer is not in OpenAI's form"
             raise ApiError(502, message, "upstream_error") from None
         self._count([struck] if struck else [])
-        return _stream(events) if streamed else Json(whole)
+        return answer
 
     def _cuts(self, fault: ModelUnavailable) -> bool:
         """Half of the server errors that hit a stream hit it after it began."""

@@ -3,8 +3,10 @@
 As in the IETF draft "The Idempotency-Key HTTP Header Field", but that a request whose first
 delivery is still worked on waits for the outcome instead of getting a 409. Only what was paid is
 kept: after an error or an injected fault in transport the same key may try again. What was cut off
-on its way was paid, so the next delivery gets all of it. A streamed request with a key is streamed
-when its reply is whole.
+on its way was paid, so the next delivery gets all of it; but an upstream's reply that holds an
+error, or a stream of its that lacks its end, is no reply and not kept. A streamed request with a
+key is streamed when its reply is whole. A step that is asked once more after a fault in transport
+is another request: its prompt says so, and it has a key of its own.
 
 The replies are kept in memory: a client may die at any moment, but if the endpoint itself does,
 what was in flight is worked out, and paid, again.
@@ -26,7 +28,12 @@ from starlette.types import Receive, Scope, Send
 from coordkit.serve.errors import ApiError
 
 KEPT = 1000  # replies; only the newest are asked for again, as they were in flight at a kill
-_CALLER = ("authorization", "api-key")  # nobody gets what somebody else has paid
+# Nobody gets what somebody else has paid.
+_CALLER = (
+    *("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key"),
+    *("openai-organization", "openai-project"),
+)
+_ENDS = (b"data: [DONE]", b'"type": "response.completed"', b'"type":"response.completed"')
 
 
 class Cut(Response):
@@ -101,13 +108,28 @@ class Once:
         paid = False
         try:
             found = await _read(await work())
-            paid = found.status_code < 300
+            paid = found.status_code < 300 and _is_reply(found)
             return found
         finally:
             if not paid:
-                self._seen.pop(name, None)
-            while len(self._seen) > self.most:
-                self._seen.popitem(last=False)
+                del self._seen[name]
+            ended = [other for other, (_, task) in self._seen.items() if task.done()]
+            for other in ended[: max(0, len(self._seen) - self.most)]:
+                del self._seen[other]
+
+
+def _is_reply(answer: Response) -> bool:
+    """Whether a body is a whole reply: gateways send errors with status 200, and cut streams."""
+    if isinstance(answer, Cut):
+        return True
+    body = bytes(answer.body)
+    if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        return any(end in body for end in _ENDS)
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and not found.get("error")
 
 
 async def _read(answer: Response) -> Response:
