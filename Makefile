@@ -4,9 +4,11 @@
 ifeq ($(OS),Windows_NT)
 PYTHON ?= python
 BIN := .venv/Scripts
+ACTIVATE := .venv\\Scripts\\activate
 else
 PYTHON ?= $(firstword $(shell command -v python3) $(shell command -v python))
 BIN := .venv/bin
+ACTIVATE := source .venv/bin/activate
 endif
 
 PY := $(BIN)/python
@@ -20,7 +22,7 @@ CHECK_PYTHON = import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3
 '. Name another one: make setup PYTHON=python3.12')
 
 ANNOUNCE = print('Installing the locked packages into .venv: once, 1 to 3 minutes, 1.3 GB on disk.')
-FINISH = import pathlib; pathlib.Path('$(STAMP)').touch(); print('Installed. Activate $(BIN) to type coordkit commands.')
+FINISH = import pathlib; pathlib.Path('$(STAMP)').touch(); print('Installed. To type coordkit commands: $(ACTIVATE)')
 
 LITTER := .venv build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 CLEAN = import shutil; [shutil.rmtree(p, ignore_errors=True) for p in '$(LITTER)'.split()]

@@ -284,8 +284,8 @@ TABLES = {
 
 
 def show(cell: str) -> str:
-    """Quote a cell for a message, shortened, with odd characters made visible."""
-    return ascii(cell if len(cell) <= 40 else cell[:37] + "...")
+    """Quote a cell for a message, shortened, with characters that do not print made visible."""
+    return repr(cell if len(cell) <= 40 else cell[:37] + "...")
 
 
 def validate(
