@@ -113,9 +113,10 @@ class Once:
         finally:
             if not paid:
                 del self._seen[name]
-            ended = [other for other, (_, task) in self._seen.items() if task.done()]
-            for other in ended[: max(0, len(self._seen) - self.most)]:
-                del self._seen[other]
+            if (spare := len(self._seen) - self.most) > 0:
+                ended = [other for other, (_, task) in self._seen.items() if task.done()]
+                for other in ended[:spare]:
+                    del self._seen[other]
 
 
 def _is_reply(answer: Response) -> bool:

@@ -3,6 +3,7 @@
 The outputs themselves are compared with a fresh run by nbval.
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -45,3 +46,14 @@ def shown(name: str) -> str:
 def test_what_is_said_in_words_was_measured(where, said, measured_in, pattern) -> None:
     assert said in " ".join(prose(where).split())
     assert re.search(pattern, shown(measured_in))
+
+
+def test_state_pays_in_a_checked_stack_where_notebook_04_says_so() -> None:
+    told = "By 2,000 (README) it is in billing, where every line delivered twice counts; in support"
+    assert told in " ".join(prose("04_state").split())
+    results = json.loads((ROOT / "data" / "results.json").read_text(encoding="utf-8"))
+    billing, support = (
+        {entry["rung"]: entry for entry in results[case]["0"]["rungs"]}[4]["knockout_p_value"]
+        for case in ("billing", "support")
+    )
+    assert billing < 0.05 <= support
