@@ -21,6 +21,7 @@ import pandas as pd
 from coordkit.data.files import DataError
 from coordkit.data.schemas import BILLING_LABELS, SUPPORT_LABELS
 from coordkit.data.tables import BillingTables, SupportTables, read_labels
+from coordkit.ids import IdForms
 
 Tables = BillingTables | SupportTables
 T = TypeVar("T", BillingTables, SupportTables)
@@ -221,23 +222,24 @@ def _aliases(customers: pd.DataFrame, customer_id: str) -> list[str]:
 
 
 def _propose_support(tables: SupportTables) -> pd.DataFrame:
-    from coordkit.cases.support import REFUND_WINDOW, USUAL_REFUND_DAYS
+    from coordkit.cases.support import REFUND_WINDOW, USUAL_REFUND_DAYS, order_ids
 
     window = REFUND_WINDOW.search(tables.documents.get("policies/refunds", ""))
     days = int(window.group(1)) if window else USUAL_REFUND_DAYS
     orders = {str(r["order_id"]): r for r in tables.orders.astype(str).to_dict("records")}
-    rows = [_propose_ticket(t, orders, days) for t in tables.tickets.astype(str).to_dict("records")]
+    ids, tickets = order_ids(tables.orders), tables.tickets.astype(str).to_dict("records")
+    rows = [_propose_ticket(ticket, orders, days, ids) for ticket in tickets]
     columns = [*SUPPORT_LABELS, RULE, DOUBTFUL]
     return pd.DataFrame(rows, columns=columns, index=tables.tickets.index)
 
 
 def _propose_ticket(
-    ticket: Mapping[Any, str], orders: Mapping[str, Mapping[Any, str]], days: int
+    ticket: Mapping[Any, str], orders: Mapping[str, Mapping[Any, str]], days: int, ids: IdForms
 ) -> tuple[str, str, Decimal, str, str, bool]:
-    from coordkit.cases.support import find_order_number, refunds_due
+    from coordkit.cases.support import refunds_due
 
     read, unknown = _read(ticket["message"])
-    number = find_order_number(ticket["message"])
+    number = ids.first(ticket["message"])
     order = orders.get(number, {})
     theirs = bool(order) and order["customer_id"] == ticket["customer_id"]
     guess = read or ["product_question"]

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task, Tool
 from coordkit.data.tables import BillingTables
 from coordkit.environment import Environment, cents
+from coordkit.ids import IdForms
 from coordkit.prompt import Answer, Prompt
 from coordkit.simulated import Call, Skill
 
@@ -44,7 +45,7 @@ class Extract(StepAnswer):
     payment_id: str = Field(description="The bank's id of the line.")
     received_on: str = Field(description="The date it was received, YYYY-MM-DD.")
     payer: str = Field(description="The payer's name as printed.")
-    references: list[str] = Field(description="Every invoice id in the text, written like INV-123.")
+    references: list[str] = Field(description="Each invoice id in the text, put in the house form.")
     amount: float = Field(description="The amount received.")
     currency: str = Field(description="The currency received, as an ISO 4217 code.")
     claims: list[Claim] = Field(description="What the text claims about the amount, if anything.")
@@ -85,16 +86,27 @@ class Post(StepAnswer):
     entries: list[Entry] = Field(description="The entries, together accounting for the payment.")
 
 
-STEPS = (
-    Step(
+NOUNS = ("invoice", "inv", "rechnung")
+USUAL_IDS = IdForms(("INV-12345",), NOUNS)
+
+
+def extract_step(ids: IdForms) -> Step:
+    """The first step; only its data say how a house writes its invoice ids."""
+    letters, rest = ids.bare()
+    return Step(
         "extract",
         Extract,
         "You read one line of a bank feed. Copy the payer, the amount and the currency. List every "
-        "invoice id in the remittance text, written in the house form (INV-20417, whether printed "
-        "as 'inv 20417' or 'INV#20417'). Note the claims: 'discount' where the text says LESS n% "
+        f"invoice id in the remittance text, written in the house form ({ids}, whether printed "
+        f"as '{letters.lower()} {rest}' or '{letters}#{rest}'). Note the claims: 'discount' where "
+        "the text says LESS n% "
         "DISC, 'shared_charges' where charges are SHA, 'part_payment' for halves and parts.",
         reads_task=True,
-    ),
+    )
+
+
+STEPS = (
+    extract_step(USUAL_IDS),
     Step(
         "match",
         Match,
@@ -178,19 +190,9 @@ def money(amount: Any) -> Decimal:
 
 # --- the simulated model's competence ---------------------------------------------------------
 
-_REFERENCE = re.compile(
-    r"\b(INV)(?:OICE)?[.\s#:-]*(?:N(?:O|R|UMBER)[.\s#:-]*)?(\d{4,})\b|\b([A-Z]{1,4}-?\d{5,})\b",
-    re.IGNORECASE,
-)
 _LEGAL = frozenset(
     "ltd limited inc incorporated llc gmbh corp corporation co company plc ag sa bv kg sarl".split()
 )
-
-
-def find_references(text: str) -> list[str]:
-    """Invoice ids in a remittance text, in the house form, in order, without repeats."""
-    found = [f"INV-{n}" if n else other.upper() for _, n, other in _REFERENCE.findall(text)]
-    return list(dict.fromkeys(found))
 
 
 def name_likeness(a: str, b: str) -> float:
@@ -221,7 +223,7 @@ def extract(prompt: Prompt) -> Answer:
         "payment_id": line.get("payment_id", ""),
         "received_on": line.get("received_on", ""),
         "payer": line.get("payer_name", ""),
-        "references": find_references(text),
+        "references": USUAL_IDS.told(prompt.instruction).find(text),
         "amount": float(line.get("amount", 0)),
         "currency": line.get("currency", ""),
         "claims": [claim for claim, found in claims.items() if found],
@@ -535,7 +537,6 @@ class Billing(Case):
     """
 
     name = "billing"
-    steps = STEPS
 
     def __init__(self, tables: BillingTables) -> None:
         customers = tables.customers
@@ -549,6 +550,8 @@ class Billing(Case):
             str(r["invoice_id"]): dict(r)  # type: ignore[arg-type]
             for r in tables.invoices.to_dict("records")
         }
+        ids = IdForms.of(tables.invoices["invoice_id"], NOUNS, *USUAL_IDS.examples)
+        self.steps = (extract_step(ids), *STEPS[1:])
         self.tasks = _tasks(tables.payments)
 
     def environment(self, path: Path | None = None) -> Environment:

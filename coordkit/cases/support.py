@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task, Tool
 from coordkit.data.tables import SupportTables
 from coordkit.environment import Environment, cents
+from coordkit.ids import IdForms
 from coordkit.language import IntentClassifier, classifier_of
 from coordkit.prompt import Answer, Prompt
 from coordkit.simulated import Call, Skill
@@ -44,7 +45,7 @@ class Classify(StepAnswer):
     received_on: str = Field(description="The date of the ticket, copied, YYYY-MM-DD.")
     intents: list[Intent] = Field(description="Everything that the customer asks for.")
     order_number: str = Field(
-        description="The order number given, written like ORD-10001; empty if none is given."
+        description="The order number given, put in the house form; empty if none was given."
     )
 
 
@@ -98,15 +99,30 @@ class Respond(StepAnswer):
     refunds: list[Refund] = Field(description="The refunds to make now; empty if there are none.")
 
 
-STEPS = (
-    Step(
+NOUNS = ("order", "bestellung", "#")
+USUAL_IDS = IdForms(("ORD-12345",), NOUNS)
+
+
+def order_ids(orders: pd.DataFrame) -> IdForms:
+    """How this house writes its order numbers."""
+    return IdForms.of(orders["order_id"], NOUNS, *USUAL_IDS.examples)
+
+
+def classify_step(ids: IdForms) -> Step:
+    """The first step; only its data say how a house writes its order numbers."""
+    _, rest = ids.bare()
+    return Step(
         "classify",
         Classify,
         "You read a customer's message. List everything the customer asks for. Copy the customer's "
-        "id and the date. Write an order number in the house form (ORD-10001, whether given as "
-        "'order 10001' or '#10001'); leave it empty if none is given.",
+        f"id and the date. Write an order number in the house form ({ids}, whether given as "
+        f"'order {rest}' or '#{rest}'); leave it empty if none is given.",
         reads_task=True,
-    ),
+    )
+
+
+STEPS = (
+    classify_step(USUAL_IDS),
     Step(
         "order",
         Order,
@@ -155,11 +171,6 @@ STEPS = (
     ),
 )
 
-_ORDER_NUMBER = re.compile(
-    r"\b(?:ORD[-\s]?|order:?\s+(?:n(?:o|r|umber)[.:\s]*(?:is\s+)?)?#?)(\d{4,})\b|#(\d{4,})\b|"
-    r"#?\b([A-Z]{1,4}\d{5,})\b",
-    re.IGNORECASE,
-)
 REFUND_WINDOW = re.compile(r"Refund window: (\d+) days")
 _LIMIT = re.compile(r"Refunds above ([\d.,]+) need")
 _POLICY_OF = {
@@ -169,15 +180,6 @@ _POLICY_OF = {
     "address_change": "address",
 }
 USUAL_REFUND_DAYS = 30  # what a model assumes when it is shown no policy
-
-
-def find_order_number(message: str) -> str:
-    """The first order number in a message, in the house form; empty if there is none."""
-    found = _ORDER_NUMBER.search(message)
-    if found is None:
-        return ""
-    digits = found.group(1) or found.group(2)
-    return f"ORD-{digits}" if digits else found.group(3).upper()
 
 
 # --- the simulated model's competence ---------------------------------------------------------
@@ -197,12 +199,13 @@ def classify_with(classifier: IntentClassifier) -> Skill:
         ticket = prompt.task
         if not ticket:
             prompt.guess("task")
-        intents, _ = classifier.intents(ticket.get("message", ""))
+        message = ticket.get("message", "")
+        intents, _ = classifier.intents(message)
         return {
             "customer_id": ticket.get("customer_id", ""),
             "received_on": ticket.get("received_on", ""),
             "intents": intents,
-            "order_number": find_order_number(ticket.get("message", "")),
+            "order_number": USUAL_IDS.told(prompt.instruction).first(ticket.get("message", "")),
             "sources": [],
         }
 
@@ -366,7 +369,7 @@ def respond(prompt: Prompt) -> Answer:
 # --- checks -------------------------------------------------------------------------------------
 
 
-def check_classify(answer: Answer, evidence: Evidence) -> list[str]:
+def check_classify(answer: Answer, evidence: Evidence, ids: IdForms = USUAL_IDS) -> list[str]:
     """Copied fields are copied, the number is the one in the message, something is asked for."""
     task, problems = evidence.task, []
     for name in ("customer_id", "received_on"):
@@ -374,7 +377,7 @@ def check_classify(answer: Answer, evidence: Evidence) -> list[str]:
             problems.append(f"{name} of the ticket is {task[name]}")
     if not answer["intents"]:
         problems.append("the customer asks for something")
-    if answer["order_number"] != find_order_number(task["message"]):
+    if answer["order_number"] != ids.first(task["message"]):
         problems.append("the order number is not the one in the message")
     return problems
 
@@ -436,12 +439,12 @@ def check_decide(answer: Answer, evidence: Evidence) -> list[str]:
     return [] if as_rows[0] == as_rows[1] else ["the policy does not grant these refunds"]
 
 
-def check_reply(answer: Answer, evidence: Evidence) -> list[str]:
+def check_reply(answer: Answer, evidence: Evidence, ids: IdForms = USUAL_IDS) -> list[str]:
     """Ids, status and amounts in the reply are those of the answers before."""
     reply, problems = answer["reply"], []
     found, bill = evidence.answers.get("order"), evidence.answers.get("billing")
     decision = evidence.answers.get("decide")
-    if found and found["order_id"] and not _states(reply, found["order_id"], found["status"]):
+    if found and found["order_id"] and not _states(reply, found["order_id"], found["status"], ids):
         problems.append(f"state that {found['order_id']} is {found['status']}")
     if bill and bill["invoice_line"] and bill["invoice_line"] not in _plain(reply):
         problems.append(f"name line {bill['invoice_line']}")
@@ -453,16 +456,15 @@ def check_reply(answer: Answer, evidence: Evidence) -> list[str]:
     return problems
 
 
-def check_respond(answer: Answer, evidence: Evidence) -> list[str]:
+def check_respond(answer: Answer, evidence: Evidence, ids: IdForms = USUAL_IDS) -> list[str]:
     """The reply is the draft's in its facts, the refunds are those decided."""
     decision, drafted = evidence.answers.get("decide"), evidence.answers.get("draft")
     if decision is None or drafted is None:
         return []
-    problems = check_reply(answer, evidence)
+    problems = check_reply(answer, evidence, ids)
     if answer["refunds"] != decision["refunds"]:
         problems.append("make the refunds that were decided, and no others")
-    facts = [set(_FACT.findall(_plain(text))) for text in (answer["reply"], drafted["reply"])]
-    if facts[0] != facts[1]:
+    if _facts(answer["reply"], ids) != _facts(drafted["reply"], ids):
         problems.append("keep the facts of the draft")
     return problems
 
@@ -471,6 +473,12 @@ def check_respond(answer: Answer, evidence: Evidence) -> list[str]:
 
 # A reply is free text, a real model's too: what counts is what it says, not how it is put.
 _FACT = re.compile(rf"[A-Z]+-\d+|\d+\.\d{{2}}|\b(?:{'|'.join(STATUSES)})\b")
+
+
+def _facts(reply: str, ids: IdForms) -> set[str]:
+    return {*_FACT.findall(_plain(reply)), *ids.find(_plain(reply))}
+
+
 _WORDS = {
     "processing": "processing|being processed",
     "shipped": "shipped|dispatched|in transit|on (?:its|the) way",
@@ -565,11 +573,6 @@ def _plain(reply: str) -> str:
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
 
 
-def _order_numbers(text: str) -> set[str]:
-    """Every order number in a text, in the house form."""
-    return {find_order_number(found.group()) for found in _ORDER_NUMBER.finditer(text)}
-
-
 def _said(reply: str, pattern: re.Pattern[str]) -> set[str]:
     """The statuses that a reply asserts: 'once it is delivered' and 'not delivered' do not."""
     return {
@@ -579,10 +582,10 @@ def _said(reply: str, pattern: re.Pattern[str]) -> set[str]:
     }
 
 
-def _states(reply: str, order_id: str, status: str) -> bool:
+def _states(reply: str, order_id: str, status: str, ids: IdForms) -> bool:
     """Whether a reply names the order, gives its status, and claims none it never had."""
     reply = _plain(reply)
-    named = order_id in reply or order_id in _order_numbers(reply)
+    named = order_id in reply or order_id in ids.find(reply)
     never_had = _said(reply, _CLAIM) - _BEFORE.get(status, set()) - {status}
     return named and status in _said(reply, _MENTION) and not never_had
 
@@ -642,11 +645,12 @@ class Support(Case):
     """
 
     name = "support"
-    steps = STEPS
 
     def __init__(self, tables: SupportTables) -> None:
         self._tables = {"orders": tables.orders, "invoices": tables.invoices}
         self._documents = dict(tables.documents)
+        self.ids = order_ids(tables.orders)
+        self.steps = (classify_step(self.ids), *STEPS[1:])
         self._examples = tables.examples
         self._orders = _by_id(tables.orders)
         limit = _LIMIT.search(self._documents.get("policies/refunds", ""))
@@ -699,12 +703,12 @@ class Support(Case):
 
     def checks(self) -> Mapping[str, Sequence[Check]]:
         return {
-            "classify": [check_classify],
+            "classify": [partial(check_classify, ids=self.ids)],
             "order": [check_order],
             "billing": [check_billing],
             "decide": [check_decide],
-            "draft": [check_reply],
-            "respond": [check_respond],
+            "draft": [partial(check_reply, ids=self.ids)],
+            "respond": [partial(check_respond, ids=self.ids)],
         }
 
     def skills(self) -> dict[str, Skill]:
@@ -761,7 +765,7 @@ class Support(Case):
 
     def _gave_number(self, task: Task) -> bool:
         about = ABOUT_AN_ORDER.intersection(task.labels["intents"])
-        return bool(about and find_order_number(task.fields["message"]))
+        return bool(about and self.ids.first(task.fields["message"]))
 
     def wrong(self, task: Task, actions: Sequence[Row]) -> str:
         replies = [note for account, _, _, note in actions if account == "reply"]
@@ -781,7 +785,7 @@ class Support(Case):
         if self._discloses(task, reply):
             return "another customer's order disclosed"
         about = own and ABOUT_AN_ORDER.intersection(labels["intents"])
-        if own and about and not _states(reply, own["order_id"], own["status"]):
+        if own and about and not _states(reply, own["order_id"], own["status"], self.ids):
             return "wrong order status in the reply"
         if labels["invoice_line"] and labels["invoice_line"] not in reply:
             return "invoice line not cited"
@@ -794,7 +798,7 @@ class Support(Case):
     def _discloses(self, task: Task, reply: str) -> bool:
         """Whether a reply tells about an order of somebody else, named in it or in the message."""
         message = task.fields["message"]
-        for number in _order_numbers(reply) | {find_order_number(message)}:
+        for number in {*self.ids.find(reply), self.ids.first(message)}:
             row = self._orders.get(number)
             if row is None or row["customer_id"] == task.fields["customer_id"]:
                 continue

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from coordkit.cases import load_case
 from coordkit.cases.base import Row, Task
 from coordkit.cases.support import (
+    USUAL_IDS,
     Support,
     check_billing,
     check_classify,
@@ -21,7 +22,6 @@ from coordkit.cases.support import (
     check_reply,
     check_respond,
     classify_with,
-    find_order_number,
 )
 from coordkit.data import read_support, write_dataset
 from coordkit.environment import Environment
@@ -441,7 +441,7 @@ def seeded_wrongs(
         if not labels["refund"]:  # granted where it is denied
             refund = ("refund", order["order_id"], 100, order["paid_with"])
             yield "wrong refund", [refund, answer]
-    number = find_order_number(task.fields["message"])
+    number = USUAL_IDS.first(task.fields["message"])
     if number and about and not order:
         owner = environment.get("orders", number)
         assert owner
@@ -489,8 +489,7 @@ def test_refunds_above_the_limit_or_without_a_receipt_need_a_person(desk: Suppor
         ("order number 10231", "ORD-10231"),
         ("My order number is 10231.", "ORD-10231"),
         ("It's #10231, thanks", "ORD-10231"),
-        ("W1234567 has not come", "W1234567"),
-        ("#W1234567 has not come", "W1234567"),
+        ("W1234567 has not come", ""),  # another house's form
         ("First ORD-10231, then ORD-10232", "ORD-10231"),
         ("I ordered 1000 pieces in June 2026", ""),
         ("In order 2 weeks ago", ""),
@@ -501,8 +500,8 @@ def test_refunds_above_the_limit_or_without_a_receipt_need_a_person(desk: Suppor
         ("", ""),
     ],
 )
-def test_find_order_number(message: str, number: str) -> None:
-    assert find_order_number(message) == number
+def test_an_order_number_is_read(message: str, number: str) -> None:
+    assert USUAL_IDS.first(message) == number
 
 
 @given(
@@ -510,16 +509,16 @@ def test_find_order_number(message: str, number: str) -> None:
     st.sampled_from(["ORD-{}", "ord-{}", "order {}", "#{}", "Order #{}", "order number {}"]),
     st.sampled_from(["{}", "Hi, {}.", "It is late ({})!", "about {}: when?", "{}, please"]),
 )
-def test_find_order_number_finds_the_number(number: int, style: str, around: str) -> None:
-    assert find_order_number(around.format(style.format(number))) == f"ORD-{number}"
+def test_an_order_number_is_found_wherever_it_stands(number: int, style: str, around: str) -> None:
+    assert USUAL_IDS.first(around.format(style.format(number))) == f"ORD-{number}"
 
 
-def test_find_order_number_agrees_with_every_label(support: Support) -> None:
-    given = [t for t in support.tasks if find_order_number(t.fields["message"])]
+def test_order_numbers_read_agree_with_every_label(support: Support) -> None:
+    given = [t for t in support.tasks if USUAL_IDS.first(t.fields["message"])]
     theirs = [t for t in given if t.labels["order_id"]]
     assert len(theirs) > 800
     for task in theirs:
-        assert find_order_number(task.fields["message"]) == task.labels["order_id"]
+        assert USUAL_IDS.first(task.fields["message"]) == task.labels["order_id"]
 
 
 # --- checks --------------------------------------------------------------------------------------
@@ -666,7 +665,7 @@ def test_a_bare_prompt_fails_for_what_it_lacks_and_no_longer_with_it(
 def needed(environment: Environment, task: Task) -> str:
     """The records and documents that a clerk would lay out for a ticket."""
     customer = task.fields["customer_id"]
-    number = find_order_number(task.fields["message"])
+    number = USUAL_IDS.first(task.fields["message"])
     shown = [
         environment.show(kind, environment.rows(kind, customer_id=customer))
         for kind in ("orders", "invoices")

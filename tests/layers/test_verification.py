@@ -92,7 +92,7 @@ CHECKED = [
 
 def test_every_check_of_both_cases_is_tested_here(billing, support) -> None:
     declared = [
-        (case.name, step, check)
+        (case.name, step, getattr(check, "func", check))  # some are told the house's ids
         for case in (billing, support)
         for step, checks in case.checks().items()
         for check in checks
