@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,11 @@ from coordkit.data.columns import (
     ORDERS,
     Columns,
     apply,
-    find_file,
-    guess,
+    find,
     read_said,
     write_said,
 )
-from coordkit.data.files import DataError, RawTable, read_raw
+from coordkit.data.files import DataError, RawTable
 from coordkit.data.schemas import TABLES, Table
 from coordkit.data.tables import read_billing, read_support
 from coordkit.labelling import DOUBTFUL, Labelled, Tables, label, propose, task_table
@@ -35,11 +34,15 @@ class Found:
         table: what we look for.
         raw: its file; None if there is none.
         mapping: which of its columns are ours.
+        told: what columns.toml says of it.
+        unread: whether there is a file that cannot be read, or several.
     """
 
     table: Table
     raw: RawTable | None = None
     mapping: Columns = field(default_factory=Columns)
+    told: Columns = field(default_factory=Columns)
+    unread: bool = False
 
 
 def look(directory: Path, case: str) -> list[Found]:
@@ -48,16 +51,17 @@ def look(directory: Path, case: str) -> list[Found]:
     Args:
         directory: the folder.
         case: billing or support.
-    Raises: DataError if a file cannot be read.
+    Raises: DataError if there is no such folder, or columns.toml cannot be understood.
     """
     if not directory.is_dir():
         raise DataError([f"{directory}: there is no such directory; check the path"])
     said, found = read_said(directory), []
     for table in TABLES[case]:
         told = said.get(table.name, Columns())
-        path = find_file(directory, table, told)
-        raw = read_raw(path) if path else None
-        found.append(Found(table, raw, guess(raw, table, told)) if raw else Found(table))
+        try:
+            found.append(Found(table, *find(directory, table, told), told))
+        except DataError:  # whoever reads the tables tells why
+            found.append(Found(table, unread=True))
     return found
 
 
@@ -76,7 +80,7 @@ def describe(directory: Path, case: str) -> str:
         directory: the folder.
         case: billing or support.
     Returns: text for a person to confirm. What is wrong with the tables is part of it.
-    Raises: DataError if a file cannot be read at all.
+    Raises: DataError as `look` does.
     """
     parts = [_describe(found) for found in look(directory, case)]
     try:
@@ -88,18 +92,22 @@ def describe(directory: Path, case: str) -> str:
 
 def _describe(found: Found) -> str:
     table, raw = found.table, found.raw
+    if found.unread:
+        return f"{table.name}: cannot be read"
     if raw is None:
         return f"{table.name}: none{', and it is needed' if table.required else ' (optional)'}"
     mapped = apply(found.mapping, raw, table)
-    note = f" ({raw.note})" if raw.note else ""
+    left_out = f"{mapped.left_out:,} payments made are left out" if mapped.left_out else ""
+    note = f" ({'; '.join(filter(None, (raw.note, left_out)))})" if raw.note or left_out else ""
     lines = [f"{table.name}: {raw.file}, {len(raw.rows):,} rows{note}"]
     for ours in table.columns:
         theirs = found.mapping.columns.get(ours, "")
         if ours in found.mapping.values:
             theirs = f"always {found.mapping.values[ours]!r}"
+            theirs += "" if ours in found.told.values else ", as the amounts say"
         elif not theirs:
-            left_out = ours in (*table.optional, *table.labels)
-            theirs = "(none)" if left_out else "MISSING"
+            theirs = "MISSING" if ours in mapped.unjudged else "(none)"
+            theirs += "; the row's number" if ours in mapped.cells else ""
         how = mapped.read.get(ours, "")
         how = f", read as {HOW.get(how, how)}" if how not in ("", ".") else ""
         lines.append(f"  {ours:16} = {theirs}{how}")
@@ -167,7 +175,8 @@ def picker(directory: Path, case: str) -> Any:
         for name, found in tables.items():
             columns = dict(picked[name])
             dates, decimal = columns.pop("dates"), columns.pop("decimal")
-            said[name] = replace(found.mapping, columns=columns, dates=dates, decimal=decimal)
+            values = {k: v for k, v in found.mapping.values.items() if not columns.get(k)}
+            said[name] = Columns(found.mapping.file, columns, values, dates, decimal)
         write_said(directory, said)
         return describe(directory, case).splitlines()[-1]
 

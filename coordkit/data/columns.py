@@ -9,60 +9,68 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from difflib import SequenceMatcher, get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from coordkit.data.files import BANK_FILES, SHEETS, DataError, RawTable, read_text
-from coordkit.data.schemas import CURRENCIES, Table, show
+from coordkit.data.files import BANK_FILES, SHEETS, DataError, RawTable, read_raw, read_text
+from coordkit.data.schemas import CURRENCIES, SIGNS, Table, show
 
 FILE = "columns.toml"
 DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
 ALIKE = 0.75  # of 1: names that differ by a letter or two
+NOT_IT = 3
 ORDERS, DECIMALS = ("", DAY_FIRST, MONTH_FIRST), ("", ".", ",")
 
 # What files and columns are called elsewhere, as `_plain` writes it; the first is ours.
 FILE_NAMES = {
-    "invoices": "invoices invoice rechnungen rechnung openitems offeneposten invoicelines",
-    "payments": "payments payment zahlungen bank bankfeed statement kontoauszug umsaetze "
-    "zahlungseingaenge transactions",
+    "invoices": "invoices invoice rechnungen rechnung ausgangsrechnungen openitems offeneposten "
+    "opos forderungen receivables invoicelines",
+    "payments": "payments payment zahlungen bank bankfeed bankstatement statement kontoauszug "
+    "kontoumsaetze umsaetze umsatz umsatzanzeige zahlungseingaenge transactions",
     "customers": "customers customer kunden debitoren clients",
     "tickets": "tickets ticket messages nachrichten anfragen emails requests",
     "orders": "orders order bestellungen auftraege",
 }
 NAMES = {
     "invoice_id": "invoice invoiceno invoicenumber invoicenr number rechnung rechnungsnr "
-    "rechnungsnummer rechnungnr rgnr belegnummer belegnr id",
+    "rechnungsnummer rechnungnr rgnr belegnummer belegnr",
     "customer_id": "customerno customernumber custno clientid accountid kundennr kundennummer kdnr "
-    "debitorennummer kundenid account debitor id",
-    "customer_name": "customername clientname company kundenname firma debitorname customer client "
-    "kunde name",
+    "debitorennummer kundenid account debitor customer",
+    "customer_name": "customername clientname company kundenname firma debitorname name1 customer "
+    "client kunde name",
     "issued_on": "issued issuedate issuedon invoicedate date rechnungsdatum belegdatum datum "
-    "ausgestellt ausgestelltam",
-    "due_on": "due duedate dueon payby faellig faelligam faelligkeit zahlbarbis",
-    "paid_on": "paid paiddate paidon bezahlt bezahltam ausgleichsdatum",
+    "ausgestellt ausgestelltam created createdat",
+    "due_on": "due duedate dueon payby faellig faelligam faelligkeit faelligkeitsdatum "
+    "nettofaelligkeit zahlbarbis",
+    "paid_on": "paid paiddate paidon paidat bezahlt bezahltam ausgleichsdatum",
     "amount": "amount total gross grossamount value sum betrag bruttobetrag brutto summe umsatz "
-    "rechnungsbetrag gutschrift",
-    "currency": "currency ccy curr waehrung whg",
+    "rechnungsbetrag gutschrift betraginbelegwaehrung",
+    "currency": "currency ccy curr waehrung whg belegwaehrung",
     "payment_id": "payment paymentid transactionid txid transaction bankreference zahlungsid "
-    "zahlungsnr buchungsid umsatzid transaktion transaktionsid lfdnr id",
+    "zahlungsnr buchungsid umsatzid transaktion transaktionsid lfdnr",
     "received_on": "received receivedon receiveddate bookingdate valuedate valuta buchungstag "
-    "buchungsdatum wertstellung eingang eingangsdatum eingegangenam date datum",
-    "payer_name": "payer payername debtor sender from auftraggeber zahler zahlungspflichtiger "
-    "absender beguenstigterzahlungspflichtiger name",
-    "remittance_text": "remittance remittanceinformation reference text description memo details "
-    "verwendungszweck zweck buchungstext",
+    "buchungsdatum buchung wertstellung eingang eingangsdatum eingegangenam date datum createdat "
+    "created transactiondate",
+    "payer_name": "payer payername debtor sender from auftraggeber auftraggeberempfaenger "
+    "beguenstigterauftraggeber zahler zahlungspflichtiger absender namezahlungsbeteiligter "
+    "beguenstigterzahlungspflichtiger counterparty partnername customername name",
+    "remittance_text": "remittance remittanceinformation reference paymentreference text "
+    "description memo details verwendungszweck zweck buchungstext",
     "also_known_as": "aka alsoknownas alias aliases tradingnames handelsname handelsnamen",
-    "ticket_id": "ticket ticketno ticketnumber ticketnr messageid anfragenr id",
+    "ticket_id": "ticket ticketno ticketnumber ticketnr messageid anfragenr",
     "message": "text body content nachricht anfrage beschreibung",
-    "order_id": "order orderno ordernumber bestellung bestellnr bestellnummer auftrag "
-    "auftragsnr id",
-    "placed_on": "placed orderdate placedon bestelldatum bestelltam auftragsdatum date datum",
+    "order_id": "order orderno ordernumber bestellung bestellnr bestellnummer auftrag auftragsnr",
+    "placed_on": "placed orderdate placedon bestelldatum bestelltam auftragsdatum date datum "
+    "createdat",
     "status": "state orderstatus lieferstatus",
     "delivered_on": "delivered deliverydate deliveredon geliefert geliefertam lieferdatum "
     "zugestelltam",
@@ -101,22 +109,29 @@ class Columns:
             raise ValueError(f'decimal = "{self.decimal}": use "." or ","')
 
 
-def find_file(directory: Path, table: Table, said: Columns) -> Path | None:
-    """The file of a table: the one that columns.toml names, or one called so.
+NOTHING_SAID = Columns()
 
-    Raises: DataError if there are several.
+
+def find(directory: Path, table: Table, said: Columns) -> tuple[RawTable | None, Columns]:
+    """A table's file, read, and its mapping; None if there is no file.
+
+    Raises: DataError if there are several, or it cannot be read.
     """
-    if said.file:
-        return directory / said.file
-    endings = (*SHEETS, *BANK_FILES) if table.name == "payments" else SHEETS
-    names = FILE_NAMES.get(table.name, "").split() if table.guess else []
-    ours = [
-        directory / f"{table.name}{ending}" for ending in endings if table.guess or ending == ".csv"
-    ]
-    found = [path for path in ours if path.exists()]
-    if not found and names:
-        others = sorted(path for path in directory.iterdir() if path.suffix.lower() in endings)
-        found = [path for path in others if plain(path.stem) in names]
+    path = _find_file(directory, table, said)
+    if path is None:
+        return None, said
+    raw = read_raw(path)
+    return raw, guess(raw, table, said)
+
+
+def _find_file(directory: Path, table: Table, said: Columns) -> Path | None:
+    """The file of a table: the one that columns.toml names, or the one called most like it."""
+    if said.file or not table.guess:
+        path = directory / (said.file or f"{table.name}.csv")
+        return path if said.file or path.exists() else None
+    ranks = {path: _rank(path, table) for path in _files(directory)}
+    best = min(ranks.values(), default=NOT_IT)
+    found = [path for path, rank in ranks.items() if rank == best < NOT_IT]
     if len(found) > 1:
         both = " and ".join(path.name for path in found)
         why = f'{both}: which holds the {table.name}? put file = "NAME" under [{table.name}]'
@@ -124,77 +139,115 @@ def find_file(directory: Path, table: Table, said: Columns) -> Path | None:
     return found[0] if found else None
 
 
-def no_file(directory: Path, table: Table) -> str:
-    """What to do about a table that is needed and has no file: names the files that are there."""
+def _files(directory: Path) -> list[Path]:
+    return sorted(p for p in directory.iterdir() if p.suffix.lower() in (*SHEETS, *BANK_FILES))
+
+
+def _rank(path: Path, table: Table) -> int:
+    """0 if a file has our name, 1 if another for it, 2 if words of its name mean no other table."""
+    is_statement = path.suffix.lower() in BANK_FILES
+    if is_statement and table.name != "payments":
+        return NOT_IT
+    if path.stem == table.name:
+        return 0
+    words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", path.stem))
+    told = {plain(word) for word in [*words, *map("".join, pairwise(words))]}
+    meant = {name for name, known in FILE_NAMES.items() if told & set(known.split())}
+    if meant != {table.name}:
+        return 2 if is_statement and not meant else NOT_IT
+    return 1 if plain(path.stem) in FILE_NAMES[table.name].split() else 2
+
+
+def no_file(directory: Path, table: Table) -> tuple[str, str]:
+    """A table that is needed and has no file: what to do, and the file with the nearest name."""
     ours = f"{table.name}.csv: is missing from {directory}; add it (or .xlsx, .parquet)"
-    there = sorted(
-        p.name for p in directory.iterdir() if p.suffix.lower() in (*SHEETS, *BANK_FILES)
-    )
+    there = {path.stem: path.name for path in _files(directory)}
     if not there:
-        return f"{ours}; the folder holds no table"
-    stems = {Path(name).stem: name for name in there}
-    near = stems.get(nearest(stems, [table.name, *FILE_NAMES.get(table.name, "").split()]), "NAME")
-    named = f"or say which of {', '.join(map(show, there[:8]))} it is in {FILE}. To paste there:"
-    return f"{ours}, {named}\n[{table.name}]\nfile = {json.dumps(near, ensure_ascii=False)}"
+        return f"{ours}; the folder holds no table", ""
+    near = there.get(nearest(there, [table.name, *FILE_NAMES.get(table.name, "").split()]), "")
+    return f"{ours}, or say which of {', '.join(map(show, [*there.values()][:8]))} it is", near
 
 
-def guess(raw: RawTable, table: Table, said: Columns = Columns()) -> Columns:
+def guess(raw: RawTable, table: Table, said: Columns = NOTHING_SAID) -> Columns:
     """Guess which of a file's columns are ours; what was said stands.
 
     Args:
         raw: the file.
         table: what we look for.
         said: what columns.toml says.
-    Returns: the whole mapping. No column of theirs is taken twice unless it was said.
+    Returns: the whole mapping. No column of theirs is taken twice unless it was said. Where there
+        is no column of currencies, the one of the amounts is a value: "Betrag (EUR)", "12,00 €".
     """
     found = {ours: theirs for ours, theirs in said.columns.items() if ours in table.columns}
     open_ours = [ours for ours in table.columns if ours not in found and ours not in said.values]
     left = [theirs for theirs in raw.header if theirs not in found.values()]
-    for same in (str.strip, plain):  # by our very name first, then as it may be written
-        for ours in open_ours:
-            theirs = [name for name in left if same(name) == same(ours)]
-            if ours not in found and theirs:
-                found[ours] = theirs[0]
-                left = [name for name in left if name != theirs[0]]
-    if table.guess:
-        _guess_by_synonym(open_ours, left, found)
+    for ours in open_ours:  # by our very name first
+        if theirs := [name for name in left if name.strip() == ours]:
+            found[ours] = theirs[0]
+            left = [name for name in left if name != theirs[0]]
+    _guess_by_name([ours for ours in open_ours if ours not in found], left, table, found)
     if table.labels and not found.get(table.labels[0]):
         found = {ours: theirs for ours, theirs in found.items() if ours not in table.labels}
     ordered = {ours: found[ours] for ours in table.columns if found.get(ours)}
     values = {ours: value for ours, value in said.values.items() if ours in table.columns}
+    amounts = ordered.get("amount") or ordered.get("total")
+    if amounts in raw.header and "currency" in set(open_ours) - set(found):
+        code = _unit_of(amounts, raw.cells(amounts))
+        values |= {"currency": code} if code else {}
     return Columns(raw.file, ordered, values, said.dates, said.decimal)
 
 
-def _guess_by_synonym(ours: Iterable[str], left: list[str], found: dict[str, str]) -> None:
-    """Take the closest synonym over all pairs first, so that "Datum" goes to who needs it most."""
+def _guess_by_name(ours: list[str], left: list[str], table: Table, found: dict[str, str]) -> None:
+    """Take our name, however written, then the closest synonym, over all pairs.
+
+    So "Datum" goes to who needs it most, and "id" to the table's first column. Of two columns that
+    differ in a sign or a unit only, none is taken.
+    """
+    known = {name: [plain(name), *NAMES.get(name, "").split() * table.guess] for name in ours}
+    known.get(next(iter(table.columns)), []).append("id")
+    spelled = Counter(map(plain, set(left)))
     pairs = sorted(
         (rank, place, name, theirs)
         for place, name in enumerate(ours)
-        if name not in found
-        for rank, synonym in enumerate(NAMES.get(name, "").split())
+        for rank, synonym in enumerate(known[name])
         for theirs in left
-        if plain(theirs) == synonym
+        if plain(theirs) == synonym and spelled[synonym] == 1
     )
     for _, _, name, theirs in pairs:
         if name not in found and theirs not in found.values():
             found[name] = theirs
 
 
-_UMLAUTS = {ord("ä"): "ae", ord("ö"): "oe", ord("ü"): "ue", ord("ß"): "ss"}
+_UMLAUTS = {ord("ä"): "ae", ord("ö"): "oe", ord("ü"): "ue", ord("ß"): "ss", ord("#"): "no"}
+_CODES = "|".join(sorted(CURRENCIES))
+_UNIT = re.compile(rf"(?<![^\W\d_])(?:{_CODES})(?![^\W\d_])|[$€£¥]")
+_UNIT_LAST = re.compile(rf"[\s_(\[]+(?:in\s+)?(?:{_CODES}|UTC|[$€£¥])[)\]]?\s*$")
 
 
 def plain(name: str) -> str:
-    """A name without case, umlauts, spaces and signs, as names are compared."""
-    spelled = name.casefold().translate(_UMLAUTS)
-    return re.sub(r"[^a-z0-9]", "", spelled)
+    """A name without its unit, case, umlauts, spaces and signs, as names are compared."""
+    spelled = _UNIT_LAST.sub("", unicodedata.normalize("NFC", name))
+    return re.sub(r"[^a-z0-9]", "", spelled.casefold().translate(_UMLAUTS))
+
+
+def _unit_of(name: str, cells: list[str]) -> str:
+    """The one currency that a column's name, or each of its cells, tells; empty if none does."""
+    head, *units = (set(_UNIT.findall(text)) for text in (name, *filter(None, cells)))
+    every = head.union(*units)
+    sure = len(every) == 1 and (head or all(units))
+    return SIGNS.get(unit := every.pop(), unit) if sure and not every & {"$", "¥"} else ""
 
 
 # --- dates ----------------------------------------------------------------------------------------
 
-_TIME = r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
+_TIME = (
+    r"(?:,?[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?"
+    r"(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?)?"
+)
 _YEAR_FIRST = re.compile(rf"(\d{{4}})(?:([-/.])(\d{{1,2}})\2(\d{{1,2}})|(\d\d)(\d\d)){_TIME}")
 _YEAR_LAST = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}|\d\d){_TIME}")
 _NAMED = re.compile(rf"(\d{{1,2}})[. -]+([^\W\d]{{3,9}})\.?,?[ -]+(\d{{4}}){_TIME}")
+_AMERICAN = re.compile(rf"([^\W\d]{{3,9}})\.? (\d{{1,2}}),? (\d{{4}}){_TIME}")
 _MONTHS = {
     name: number
     for number, names in enumerate(
@@ -222,7 +275,7 @@ def read_dates(cell: str) -> dict[str, date]:
         year, _, month, day, month2, day2 = match.groups()
         only = _day(int(year), int(month or month2), int(day or day2))
         found = {DAY_FIRST: only, MONTH_FIRST: only}
-    elif match := _NAMED.fullmatch(cell):
+    elif match := _NAMED.fullmatch(_AMERICAN.sub(r"\2 \1 \3", cell)):
         month = _MONTHS.get(match[2].casefold(), 0)
         only = _day(int(match[3]), month, int(match[1])) if month else None
         found = {DAY_FIRST: only, MONTH_FIRST: only}
@@ -273,8 +326,10 @@ def read_amounts(cell: str) -> dict[str, str]:
 
 # --- applying a mapping ---------------------------------------------------------------------------
 
+Lines = dict[str, dict[str, str]]  # for columns.toml: table -> key -> what to write behind it
 
-@dataclass(frozen=True)
+
+@dataclass
 class Mapped:
     """A file's cells under our names.
 
@@ -282,66 +337,136 @@ class Mapped:
         cells: dates written like 2026-06-30 and amounts like 1234.56 where they can be read.
         problems: what is missing, stands twice, or can be read in two ways.
         read: our column -> how its dates or amounts were read.
+        unjudged: our columns that have a problem, and so are not among the cells.
+        paste: lines for columns.toml that name the missing columns.
+        left_out: payments made (below zero, without a label): rows that are not among the cells.
     """
 
     cells: pd.DataFrame
-    problems: list[str]
-    read: dict[str, str]
+    problems: list[str] = field(default_factory=list)
+    read: dict[str, str] = field(default_factory=dict)
+    unjudged: set[str] = field(default_factory=set)
+    paste: Lines = field(default_factory=dict)
+    left_out: int = 0
 
 
-def apply(mapping: Columns, raw: RawTable, table: Table) -> Mapped:
-    """Put a file's cells under our names and write dates and amounts in one way."""
-    problems = _header_problems(mapping, raw, table)
+def apply(mapping: Columns, raw: RawTable, table: Table, said: Columns = NOTHING_SAID) -> Mapped:
+    """Put a file's cells under our names and write dates and amounts in one way.
+
+    Args:
+        mapping: which column is which.
+        raw: the file.
+        table: what it holds.
+        said: what columns.toml says already.
+    """
     index = [row for row, _ in raw.rows]
-    cells, read = pd.DataFrame(index=index), dict[str, str]()
-    if problems:
-        return Mapped(cells, problems, read)
+    mapped = Mapped(pd.DataFrame(index=index))
+    _note_headers(mapped, mapping, raw, table, said)
     for ours, kind in table.columns.items():
+        if ours in mapped.unjudged:
+            continue
         if ours in mapping.values:
-            cells[ours] = pd.Series(mapping.values[ours], index=index, dtype=object)
-        elif ours in mapping.columns:
-            place = raw.header.index(mapping.columns[ours])
-            column = [row[place] for _, row in raw.rows]
-            where = (index, f"{raw.file} row {{}}, column {mapping.columns[ours]}")
+            column = [mapping.values[ours]] * len(index)
+        elif theirs := mapping.columns.get(ours, ""):
+            column = raw.cells(theirs)
             if kind.reads:
-                said = mapping.dates if kind.reads == "date" else mapping.decimal
-                column, how = _one_way(column, kind.reads, said, where, problems, table.name)
-                read |= {ours: how} if how else {}
+                way = mapping.dates if kind.reads == "date" else mapping.decimal
+                where = (index, f"{raw.file} row {{}}, column {theirs}")
+                column, how = _one_way(column, kind.reads, way, where, mapped.problems, table.name)
+                mapped.read |= {ours: how} if how else {}
                 if how == "two ways":
+                    mapped.unjudged.add(ours)
                     continue
-            cells[ours] = pd.Series(column, index=index, dtype=object)
-    return Mapped(cells, problems, read)
+        elif ours == table.numbered:
+            column = [f"row-{row:06d}" for row in index]
+        else:
+            continue
+        mapped.cells[ours] = pd.Series(column, index=index, dtype=object)
+    if table.feed and "amount" in mapped.cells:
+        made = mapped.cells["amount"].str.fullmatch(r"-[0-9.]+")
+        made &= mapped.cells.filter(items=table.labels).eq("").all(axis=1)
+        if not made.all():  # a file of nothing else has its signs the other way round
+            mapped.cells, mapped.left_out = mapped.cells[~made], int(made.sum())
+    return mapped
 
 
-def _header_problems(mapping: Columns, raw: RawTable, table: Table) -> list[str]:
-    problems, missing = [], []
-    left = [name for name in raw.header if name not in mapping.columns.values()]
+def _note_headers(
+    mapped: Mapped, mapping: Columns, raw: RawTable, table: Table, said: Columns
+) -> None:
+    """Note columns that are missing, named and not there, or there twice and not the same."""
+    missing = []
+    left = [name for name in raw.header if name and name not in mapping.columns.values()]
+    options = f"say which of {', '.join(map(show, left[:8]))} it is" if left else "give its value"
     for ours in table.columns:
         theirs = mapping.columns.get(ours, "")
-        if theirs and raw.header.count(theirs) != 1:
-            twice = theirs in raw.header
-            what = "stands twice; remove one" if twice else f"is named in {FILE}, but not there"
-            problems.append(f"{raw.file} row 1, column {theirs}: {what}")
-        elif not theirs and ours in _needed(mapping, table):
+        if ours in mapping.values:
+            continue
+        if theirs and theirs not in raw.header:
+            what = f"is named in {FILE}, but not there; {options} there"
+        elif theirs:
+            same = {
+                tuple(c for n, c in zip(raw.header, row, strict=True) if n == theirs)
+                for _, row in raw.rows
+            }
+            what = "stands twice; remove one"
+            if all(len(set(cells)) == 1 for cells in same):
+                continue
+        elif ours not in _needed(mapping, table) or (
+            ours == table.numbered and not nearest(left, _names(ours))
+        ):
+            continue
+        elif ours in said.columns:
+            what = f"is blank in {FILE}; {options} there"
+        else:
+            what = f"is missing; add it, or {options} in {FILE}"
             missing.append(ours)
-            named = f"say which of {', '.join(map(show, left[:8]))} it is" if left else "give it"
-            problems.append(
-                f"{raw.file} row 1, column {ours}: is missing; add it, or {named} in {FILE}"
-            )
-    if missing and left:
-        problems[-1] += f". To paste there:\n{_block(missing, left, raw, table)}"
-    return problems
+        mapped.unjudged.add(ours)
+        mapped.problems.append(f"{raw.file} row {raw.top}, column {theirs or ours}: {what}")
+    mapped.paste = _proposed(missing, left, raw, table)
 
 
-def _block(missing: list[str], left: list[str], raw: RawTable, table: Table) -> str:
-    """Lines for columns.toml that name a column for each missing one, or leave it to be named."""
-    lines = [f"[{table.name}.columns]"]
+def _names(ours: str) -> list[str]:
+    return [ours, *NAMES.get(ours, "").split()]
+
+
+def _proposed(missing: list[str], left: list[str], raw: RawTable, table: Table) -> Lines:
+    """Lines for columns.toml: a column for each missing one, or a place to put it."""
+    lines: Lines = {}
     for ours in missing:
-        near = nearest(left, {ours, *NAMES.get(ours, "").split()}) or _alike(ours, left, raw, table)
+        near = nearest(left, _names(ours)) or _alike(ours, left, raw, table)
         left = [name for name in left if name != near]
-        why = "a guess, please check" if near else "put your column's name here"
-        lines.append(f"{ours} = {json.dumps(near, ensure_ascii=False)}  # {why}")
-    return "\n".join(lines)
+        if near:
+            add_line(lines, f"{table.name}.columns", ours, near, "a guess, please check")
+        elif ours == "currency":
+            add_line(lines, f"{table.name}.values", ours, "", 'of every row, like "EUR"')
+        else:
+            add_line(lines, f"{table.name}.columns", ours, "", "put your column's name here")
+    return lines
+
+
+def add_line(lines: Lines, section: str, key: str, value: str, why: str = "") -> None:
+    """Put ``key = "value"  # why`` under a section."""
+    text = json.dumps(value, ensure_ascii=False) + (f"  # {why}" if why else "")
+    lines.setdefault(section, {})[key] = text
+
+
+def to_paste(lines: Lines, directory: Path) -> str:
+    """What to put into columns.toml: under the sections that it has, and one block for its end."""
+    path = directory / FILE
+    written = read_text(path, FILE).splitlines() if path.exists() else []
+    has = {line.partition("#")[0].strip() for line in written}
+    blocks = [
+        (f"[{section}]" in has, f"[{section}]", [f"{k} = {v}" for k, v in keys.items()])
+        for section, keys in lines.items()
+    ]
+    old = [
+        f"To put into {FILE} under {s}, which is there:\n" + "\n".join(b) for h, s, b in blocks if h
+    ]
+    new = ["\n".join([s, *b]) for h, s, b in blocks if not h]
+    head = (
+        [f"To paste at the end of {FILE}:" if written else f"To paste into {FILE}:"] if new else []
+    )
+    return "\n".join([*old, *head, *new])
 
 
 def nearest(theirs: Iterable[str], known: Iterable[str]) -> str:
@@ -359,7 +484,7 @@ def _alike(ours: str, left: list[str], raw: RawTable, table: Table) -> str:
     """The one spare column whose cells can be read as dates (or amounts), if there is one only."""
     reads = table.columns[ours].reads
     read: Callable[[str], Mapping[str, Any]] = read_dates if reads == "date" else read_amounts
-    cells = {name: [row[raw.header.index(name)] for _, row in raw.rows] for name in left}
+    cells = {name: raw.cells(name) for name in left}
     fit = [n for n, column in cells.items() if any(column) and all(map(read, filter(None, column)))]
     return fit[0] if reads and len(fit) == 1 else ""
 

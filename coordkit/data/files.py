@@ -10,6 +10,7 @@ import csv
 import io
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,7 +20,7 @@ from typing import Any
 
 import pandas as pd
 
-SHOWN = 20  # problems in a DataError's message
+SHOWN, SHOWN_OF_ONE = 20, 5  # problems in a DataError's message, and of one column
 MAX_CELL = 100_000  # characters in a cell, bytes in a document
 SHEETS, BANK_FILES = (".csv", ".xlsx", ".parquet"), (".sta", ".mt940", ".xml")
 
@@ -42,16 +43,28 @@ class DataError(ValueError):
     """What is wrong with a data directory, one problem a line.
 
     Args:
-        problems: one line each; the message shows the first 20 and how many more there are.
+        problems: one line each; the message shows the first 20, of one column the first 5, and how
+            many more there are.
+        paste: lines for columns.toml that mend some of them; shown last.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__(list(problems))  # as args, so that the error survives pickling
-        self.problems = list(problems)
+    def __init__(self, problems: Sequence[str], paste: str = "") -> None:
+        super().__init__(list(problems), paste)  # as args, so that the error survives pickling
+        self.problems, self.paste = list(problems), paste
 
     def __str__(self) -> str:
-        more = len(self.problems) - SHOWN
-        return "\n".join(self.problems[:SHOWN] + ([f"and {more} more"] if more > 0 else []))
+        seen, shown, hidden = Counter[str](), list[str](), Counter[str]()
+        for problem in self.problems:
+            column = re.sub(r" row \d+", "", problem.partition(":")[0])
+            seen[column] += 1
+            if seen[column] <= SHOWN_OF_ONE and len(shown) < SHOWN:
+                shown.append(problem)
+            else:
+                hidden[column] += 1
+        for column, most in hidden.most_common(1):
+            where = f", {most:,} of them in {column}" if most > 1 else ""
+            shown.append(f"and {hidden.total():,} more{where}")
+        return "\n".join([*shown, *filter(None, [self.paste])])
 
 
 @dataclass(frozen=True)
@@ -63,12 +76,21 @@ class RawTable:
         header: the column names, as written; one may stand twice.
         rows: (row in the file, its cells as text).
         note: what was noticed in reading, such as another encoding; empty if nothing.
+        top: the header's row in the file.
+        problems: rows that cannot be read; they are not among ``rows``.
     """
 
     file: str
     header: list[str]
     rows: list[tuple[int, list[str]]]
     note: str = ""
+    top: int = 1
+    problems: Sequence[str] = ()
+
+    def cells(self, name: str) -> list[str]:
+        """The cells of a column, of the first one if several are called so."""
+        place = self.header.index(name)
+        return [row[place] for _, row in self.rows]
 
 
 def read_raw(path: Path) -> RawTable:
@@ -77,7 +99,8 @@ def read_raw(path: Path) -> RawTable:
     Args:
         path: its ending says what it is: .csv, .xlsx, .parquet, .sta or .mt940 (MT940), .xml
             (CAMT.053). Of a bank's file only the money received is read.
-    Raises: DataError, each problem with file and row.
+    Returns: the table, without what stands above its header (a bank's letterhead, a title).
+    Raises: DataError, each problem with file and row, if there is nothing to go on with.
     """
     readers: dict[str, Callable[[Path], RawTable]] = {
         ".csv": _read_csv, ".xlsx": _read_xlsx, ".parquet": _read_parquet,
@@ -86,8 +109,10 @@ def read_raw(path: Path) -> RawTable:
     if path.suffix.lower() not in readers:
         raise DataError([f"{path.name}: cannot be read; use one of {', '.join(readers)}"])
     table = readers[path.suffix.lower()](path)
-    if not table.header:
+    if not table.header and not table.problems:
         raise DataError([f"{table.file}: is empty; add a header and rows"])
+    if not table.rows and table.problems:
+        raise DataError(table.problems)
     if not table.rows:
         raise DataError([f"{table.file}: has a header but no rows; add rows"])
     return table
@@ -138,10 +163,40 @@ def _read_csv(path: Path) -> RawTable:
     separator = _separator(text)
     if separator != ",":
         notes.append(f"separated by {separator!r}")
-    rows = _csv_rows(text, name, separator)
+    rows, broken = _csv_rows(text, name, separator)
+    return _below_the_letterhead(name, rows, notes, separator, broken)
+
+
+def _below_the_letterhead(
+    file: str,
+    rows: list[tuple[int, list[str]]],
+    notes: list[str],
+    separator: str = "",
+    broken: Sequence[str] = (),
+) -> RawTable:
+    """Find the header: the first row not half empty beside the fullest third of the rows.
+
+    Rows with more cells than the header, or less, are problems; blank cells too many are cut.
+    """
     if not rows:
-        return RawTable(name, [], [])
-    return RawTable(name, rows[0][1], rows[1:], "; ".join(notes))
+        return RawTable(file, [], [], problems=broken)
+    filled = [sum(map(bool, cells)) for _, cells in rows]
+    usual = sorted(filled)[-1 - len(filled) // 3]
+    start = next((i for i, cells in enumerate(filled[:-1]) if 2 * cells > usual), 0)
+    top, header = rows[start]
+    if start:
+        notes = [*notes, f"the header is row {top}"]
+    sound, problems = [], []
+    for row, cells in rows[start + 1 :]:
+        cells = cells[: len(header)] if not any(cells[len(header) :]) else cells
+        if len(cells) == len(header):
+            sound.append((row, cells))
+        else:
+            problems.append(
+                f"{file} row {row}: has {len(cells)} cells, the header has {len(header)}; "
+                f"put a cell with a {separator!r} in double quotes"
+            )
+    return RawTable(file, header, sound, "; ".join(notes), top, [*problems, *broken])
 
 
 def _is_western(raw: bytes) -> bool:
@@ -161,37 +216,34 @@ def _is_western(raw: bytes) -> bool:
 
 
 def _separator(text: str) -> str:
-    """What stands between the cells of the header row: the candidate seen most often."""
-    first = next((line for line in text.splitlines() if line.strip(',;\t| "')), "")
-    plain = re.sub(r'"[^"]*"', "", first)
-    return max(",;\t|", key=plain.count)
+    """What stands between the cells: in the first row that has any, the most frequent."""
+    for line in text.splitlines():
+        plain = re.sub(r'"[^"]*"', "", line)
+        if line.strip(',;\t| "') and re.search(r"[,;\t|]", plain):
+            return max(",;\t|", key=plain.count)
+    return ","
 
 
-def _csv_rows(text: str, file: str, separator: str) -> list[tuple[int, list[str]]]:
-    """Split CSV text into rows of stripped cells, each with its number; leave out blank rows."""
+def _csv_rows(
+    text: str, file: str, separator: str
+) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    """Split CSV text into rows of stripped cells, each with its number; leave out blank rows.
+
+    Returns: the rows, and what is wrong with the one after which nothing can be read.
+    """
     rows: list[tuple[int, list[str]]] = []
-    problems: list[str] = []
     row = 0
     limit = csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # so that we name the cell
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row, cells in enumerate(reader, 1):
-            if not any(cell.strip() for cell in cells):
-                continue
-            if rows and len(cells) != len(rows[0][1]):
-                problems.append(
-                    f"{file} row {row}: has {len(cells)} cells, the header has {len(rows[0][1])}; "
-                    f"put a cell with a {separator!r} in double quotes"
-                )
-                continue
-            rows.append((row, [cell.strip() for cell in cells]))
+            if any(cell.strip() for cell in cells):
+                rows.append((row, [cell.strip() for cell in cells]))
     except csv.Error as error:
-        problems.append(f"{file} row {row + 1}: is not CSV ({error}); check the double quotes")
+        return rows, [f"{file} row {row + 1}: is not CSV ({error}); check the double quotes"]
     finally:
         csv.field_size_limit(limit)
-    if problems:
-        raise DataError(problems)
-    return rows
+    return rows, []
 
 
 # --- files that know what is a date and what a number -------------------------------------------
@@ -217,12 +269,11 @@ def _as_text(cell: Any) -> str:
     return str(cell).strip()
 
 
-def _typed(file: str, rows: Iterable[tuple[int, Sequence[Any]]], note: str = "") -> RawTable:
+def _typed(file: str, rows: Iterable[tuple[int, Sequence[Any]]], *note: str) -> RawTable:
     text = [(row, [_as_text(cell) for cell in cells]) for row, cells in rows]
-    text = [(row, cells) for row, cells in text if any(cells)]
-    if not text:
-        return RawTable(file, [], [])
-    return RawTable(file, text[0][1], text[1:], note)
+    return _below_the_letterhead(
+        file, [(row, cells) for row, cells in text if any(cells)], list(note)
+    )
 
 
 def _read_xlsx(path: Path) -> RawTable:

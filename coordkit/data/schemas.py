@@ -40,6 +40,8 @@ CURRENCIES = frozenset(
     "UGX USD UYU UZS VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG".split()
 )
 
+SIGNS = {"€": "EUR", "£": "GBP"}  # those that mean one currency
+
 Rule = tuple[str, Callable[[str], bool]]  # what is wrong with a cell, and whether it is right
 LENGTH: Rule = (f"is above {MAX_CELL:,} characters; shorten it", lambda cell: len(cell) <= MAX_CELL)
 
@@ -79,6 +81,10 @@ def _is_date(cell: str) -> bool:
 
 def _cents(cell: str) -> Decimal:
     return Decimal(cell).quantize(Decimal("0.01"))
+
+
+def _code(cell: str) -> str:
+    return SIGNS.get(cell, cell.upper())
 
 
 def _ids(cell: str) -> str:
@@ -125,7 +131,8 @@ DATE = Kind(
 )
 DATE_OR_BLANK = replace(DATE, blank=True)
 CURRENCY = Kind(
-    (("is not an ISO 4217 currency code; write it like EUR", lambda cell: cell in CURRENCIES),)
+    (("is not an ISO 4217 currency code; write it like EUR", lambda c: _code(c) in CURRENCIES),),
+    _code,
 )
 PAYMENT_KIND = replace(_choice([*KINDS, "redelivered"], KIND_ALIASES), blank=True)
 INTENT_LIST = replace(_choice(INTENTS, many=";"), blank=True)
@@ -143,6 +150,8 @@ class Table:
         labels: columns that may all be absent; without the first the others are something else.
         required: whether the table may be absent.
         guess: whether files and columns of other names may be taken for it.
+        numbered: a column that the row's number stands in for where the file has none.
+        feed: whether it is a bank's: then what is below zero was paid, not received.
     """
 
     name: str
@@ -152,6 +161,8 @@ class Table:
     labels: tuple[str, ...] = ()
     required: bool = True
     guess: bool = True
+    numbered: str = ""
+    feed: bool = False
 
     def empty(self) -> pd.DataFrame:
         """The table without rows."""
@@ -189,6 +200,8 @@ PAYMENTS = Table(
         "kind": PAYMENT_KIND,
     },
     labels=BILLING_LABELS,
+    numbered="payment_id",
+    feed=True,
 )
 CUSTOMERS = Table(
     "customers",

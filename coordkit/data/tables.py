@@ -13,8 +13,17 @@ from typing import Any
 
 import pandas as pd
 
-from coordkit.data.columns import Columns, apply, find_file, guess, no_file, read_said
-from coordkit.data.files import MAX_CELL, DataError, read_raw, read_text
+from coordkit.data.columns import (
+    Columns,
+    Lines,
+    add_line,
+    apply,
+    find,
+    no_file,
+    read_said,
+    to_paste,
+)
+from coordkit.data.files import MAX_CELL, DataError, read_text
 from coordkit.data.generate_billing import house_rules
 from coordkit.data.generate_support import EXAMPLES, POLICIES
 from coordkit.data.schemas import (
@@ -75,8 +84,9 @@ def read_billing(directory: Path) -> BillingTables:
     payments = folder.read(PAYMENTS)
     customers = folder.read(CUSTOMERS)
     documents = {"terms/house": DEFAULT_HOUSE} | folder.documents("terms")
-    folder.check_known(PAYMENTS, payments["settles_invoice"], invoices, INVOICES)
-    folder.problems += _payment_problems(payments, folder.file(PAYMENTS))
+    folder.check_known(PAYMENTS, payments, "settles_invoice", invoices, INVOICES)
+    if PAYMENTS.name not in folder.lost:
+        folder.problems += _payment_problems(payments, folder.file(PAYMENTS))
     folder.complain()
     return BillingTables(_plain(invoices), _plain(payments), _plain(customers), documents)
 
@@ -100,9 +110,9 @@ def read_support(directory: Path) -> SupportTables:
         examples = _Folder(EXAMPLES.parent).read(SENTENCES)
     documents = {f"policies/{name}": text for name, text in POLICIES.items()}
     documents |= folder.documents("policies")
-    folder.check_known(TICKETS, tickets["order_id"], orders, ORDERS)
-    folder.check_known(TICKETS, tickets["invoice_line"], lines, INVOICE_LINES)
-    folder.check_known(INVOICE_LINES, lines["order_id"], orders, ORDERS)
+    folder.check_known(TICKETS, tickets, "order_id", orders, ORDERS)
+    folder.check_known(TICKETS, tickets, "invoice_line", lines, INVOICE_LINES)
+    folder.check_known(INVOICE_LINES, lines, "order_id", orders, ORDERS)
     for row, status, delivered_on in _cells(orders, "status", "delivered_on"):
         if (status == "delivered") != (delivered_on != ""):
             folder.problems.append(
@@ -133,8 +143,8 @@ def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.Da
     folder = _Folder(directory)
     if isinstance(tables, BillingTables):
         labels = folder.read(BILLING_LABEL_FILE)
-        folder.check_known(BILLING_LABEL_FILE, labels["payment_id"], tables.payments, PAYMENTS)
-        folder.check_known(BILLING_LABEL_FILE, labels["settles_invoice"], tables.invoices, INVOICES)
+        folder.check_known(BILLING_LABEL_FILE, labels, "payment_id", tables.payments, PAYMENTS)
+        folder.check_known(BILLING_LABEL_FILE, labels, "settles_invoice", tables.invoices, INVOICES)
         folder.problems += [
             f"{folder.file(BILLING_LABEL_FILE)} row {row}, column settles_invoice: blank goes with "
             f'the kind unmatched, and only with it; the kind is "{kind}"'
@@ -143,10 +153,10 @@ def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.Da
         ]
     else:
         labels = folder.read(SUPPORT_LABEL_FILE)
-        folder.check_known(SUPPORT_LABEL_FILE, labels["ticket_id"], tables.tickets, TICKETS)
-        folder.check_known(SUPPORT_LABEL_FILE, labels["order_id"], tables.orders, ORDERS)
+        folder.check_known(SUPPORT_LABEL_FILE, labels, "ticket_id", tables.tickets, TICKETS)
+        folder.check_known(SUPPORT_LABEL_FILE, labels, "order_id", tables.orders, ORDERS)
         lines = tables.invoices
-        folder.check_known(SUPPORT_LABEL_FILE, labels["invoice_line"], lines, INVOICE_LINES)
+        folder.check_known(SUPPORT_LABEL_FILE, labels, "invoice_line", lines, INVOICE_LINES)
     folder.complain()
     return _plain(labels)
 
@@ -163,6 +173,8 @@ class _Folder:
             raise DataError([f"{directory}: there is no such directory; check the path"])
         self.problems: list[str] = []
         self.said = read_said(self.path)
+        self.lost: set[str] = set()  # tables with rows that could not be read
+        self._paste: Lines = {}
         self._files: dict[str, str] = {}
 
     def file(self, table: Table) -> str:
@@ -170,27 +182,31 @@ class _Folder:
         return self._files.get(table.name, f"{table.name}.csv")
 
     def read(self, table: Table) -> pd.DataFrame:
-        """A table of values, its index the row in the file; empty if the file cannot be used."""
+        """A table of values, its index the row in the file; empty if the file cannot be used.
+
+        Columns that cannot be judged are left out of it.
+        """
         said = self.said.get(table.name, Columns())
         try:
-            path = find_file(self.path, table, said)
-            if path is None and not table.required:
-                return table.empty()
-            if path is None:
-                raise DataError([no_file(self.path, table)])
-            self._files[table.name] = path.name
-            raw = read_raw(path)
+            raw, mapping = find(self.path, table, said)
         except DataError as error:
             self.problems += error.problems
+            self.lost.add(table.name)
             return table.empty()
-        mapping = guess(raw, table, said)
-        mapped = apply(mapping, raw, table)
-        self.problems += mapped.problems
-        if len(mapped.cells.columns) == 0:
+        if raw is None:
+            if table.required:
+                problem, near = no_file(self.path, table)
+                self.problems.append(problem)
+                self.lost.add(table.name)
+                add_line(self._paste, table.name, "file", near, "" if near else "its name")
             return table.empty()
+        self._files[table.name] = raw.file
+        mapped = apply(mapping, raw, table, said)
         frame, problems = validate(mapped.cells, table, raw.file, dict(mapping.columns))
-        self.problems += problems
-        return frame
+        self.problems += [*mapped.problems, *raw.problems, *problems]
+        self._paste |= mapped.paste
+        self.lost |= {table.name} if raw.problems else set()
+        return frame.drop(columns=list(mapped.unjudged))
 
     def documents(self, folder: str) -> dict[str, str]:
         """The Markdown files of a folder, by source id such as "terms/house"."""
@@ -206,15 +222,16 @@ class _Folder:
         return found
 
     def check_known(
-        self, table: Table, lists: pd.Series, known: pd.DataFrame, other: Table
+        self, table: Table, frame: pd.DataFrame, column: str, known: pd.DataFrame, other: Table
     ) -> None:
-        """Note ids in a column that the key of another table does not have."""
-        if known.empty and other.required:
-            return  # already noted; every id would be unknown
-        keys = set(known[other.key or lists.name])
-        for row, ids in lists.items():
+        """Note ids in a column that the key of another table does not have, if it could be read."""
+        key = other.key or column
+        if other.name in self.lost or column not in frame or key not in known:
+            return
+        keys = set(known[key])
+        for row, ids in frame[column].items():
             self.problems += [
-                f"{self.file(table)} row {row}, column {lists.name}: {show(one)} is not in "
+                f"{self.file(table)} row {row}, column {column}: {show(one)} is not in "
                 f"{self.file(other)}; correct it or add it there"
                 for one in str(ids).split(";")
                 if one and one not in keys
@@ -223,7 +240,7 @@ class _Folder:
     def complain(self) -> None:
         """Raise what was found, if anything."""
         if self.problems:
-            raise DataError(self.problems)
+            raise DataError(self.problems, to_paste(self._paste, self.path))
 
 
 def write_dataset(files: dict[str, str], out: Path) -> None:
@@ -256,7 +273,9 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """Go through some columns with the row number of the file in front."""
+    """Go through some columns with the row number in front; nothing if one cannot be judged."""
+    if not set(columns) <= set(frame):
+        return iter(())
     return zip(frame.index, *(frame[column] for column in columns), strict=True)
 
 
