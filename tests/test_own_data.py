@@ -67,6 +67,22 @@ def test_what_is_missing_is_told_with_everything_else(folder):
     assert "currency         = MISSING" in told and "To be mended first:\nBank.csv row 1" in told
 
 
+def test_a_currency_in_a_header_is_told_and_a_picked_column_comes_before_it(folder):
+    bank = FILES["Bank.csv"].replace("Betrag", "Betrag (EUR)")
+    (folder / "Bank.csv").write_text(bank)
+    (folder / "columns.toml").unlink()
+    assert "currency         = always 'EUR', as the amounts say" in describe(folder, "billing")
+    picker(folder, "billing").dropdowns["payments", "currency"].value = "Umsatz-ID"
+    assert "'P1' is not an ISO 4217" in describe(folder, "billing")
+
+
+def test_a_file_that_cannot_be_read_hides_nothing_else(folder):
+    (folder / "Bank.csv").rename(folder / "Bank.xlsx")
+    told = describe(folder, "billing")
+    assert "invoice_id       = Rechnungs-Nr." in told and "payments: cannot be read" in told
+    assert "To be mended first:\nBank.xlsx: is not an Excel workbook" in told
+
+
 def test_a_column_that_is_picked_is_read_from_then_on(folder):
     widget = picker(folder, "billing")
     widget.dropdowns["invoices", "amount"].value = "Brutto"

@@ -35,7 +35,7 @@ FILE_NAMES = {
     "invoices": "invoices invoice rechnungen rechnung ausgangsrechnungen openitems offeneposten "
     "opos forderungen receivables invoicelines",
     "payments": "payments payment zahlungen bank bankfeed bankstatement statement kontoauszug "
-    "kontoumsaetze umsaetze umsatz umsatzanzeige zahlungseingaenge transactions",
+    "kontoauszuege kontoumsaetze umsaetze umsatz umsatzanzeige zahlungseingaenge transactions",
     "customers": "customers customer kunden debitoren clients",
     "tickets": "tickets ticket messages nachrichten anfragen emails requests",
     "orders": "orders order bestellungen auftraege",
@@ -144,18 +144,22 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _rank(path: Path, table: Table) -> int:
-    """0 if a file has our name, 1 if another for it, 2 if words of its name mean no other table."""
-    is_statement = path.suffix.lower() in BANK_FILES
-    if is_statement and table.name != "payments":
+    """0 if a file has our name, 1 if another for it, 2 if words of its name mean no other table.
+
+    The last is not enough for a table that is not needed.
+    """
+    statement = path.suffix.lower() in BANK_FILES
+    if statement and table.name != "payments":
         return NOT_IT
     if path.stem == table.name:
         return 0
     words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", path.stem))
+    if plain("".join(words)) in FILE_NAMES[table.name].split():
+        return 1
     told = {plain(word) for word in [*words, *map("".join, pairwise(words))]}
     meant = {name for name, known in FILE_NAMES.items() if told & set(known.split())}
-    if meant != {table.name}:
-        return 2 if is_statement and not meant else NOT_IT
-    return 1 if plain(path.stem) in FILE_NAMES[table.name].split() else 2
+    surely = table.required and meant == {table.name}
+    return 2 if surely or (statement and not meant) else NOT_IT
 
 
 def no_file(directory: Path, table: Table) -> tuple[str, str]:
@@ -204,7 +208,7 @@ def _guess_by_name(ours: list[str], left: list[str], table: Table, found: dict[s
     differ in a sign or a unit only, none is taken.
     """
     known = {name: [plain(name), *NAMES.get(name, "").split() * table.guess] for name in ours}
-    known.get(next(iter(table.columns)), []).append("id")
+    known.get(next(iter(table.columns)), []).extend(["id"] * table.guess)
     spelled = Counter(map(plain, set(left)))
     pairs = sorted(
         (rank, place, name, theirs)
@@ -232,10 +236,11 @@ def plain(name: str) -> str:
 
 def _unit_of(name: str, cells: list[str]) -> str:
     """The one currency that a column's name, or each of its cells, tells; empty if none does."""
-    head, *units = (set(_UNIT.findall(text)) for text in (name, *filter(None, cells)))
+    texts = (name, *filter(None, cells))
+    head, *units = ({SIGNS.get(unit, unit) for unit in _UNIT.findall(text)} for text in texts)
     every = head.union(*units)
-    sure = len(every) == 1 and (head or all(units))
-    return SIGNS.get(unit := every.pop(), unit) if sure and not every & {"$", "¥"} else ""
+    sure = len(every) == 1 and every <= CURRENCIES and (head or all(units))
+    return every.pop() if sure else ""
 
 
 # --- dates ----------------------------------------------------------------------------------------
@@ -326,7 +331,7 @@ def read_amounts(cell: str) -> dict[str, str]:
 
 # --- applying a mapping ---------------------------------------------------------------------------
 
-Lines = dict[str, dict[str, str]]  # for columns.toml: table -> key -> what to write behind it
+Lines = dict[str, list[str]]  # for columns.toml, by section
 
 
 @dataclass
@@ -384,7 +389,7 @@ def apply(mapping: Columns, raw: RawTable, table: Table, said: Columns = NOTHING
         mapped.cells[ours] = pd.Series(column, index=index, dtype=object)
     if table.feed and "amount" in mapped.cells:
         made = mapped.cells["amount"].str.fullmatch(r"-[0-9.]+")
-        made &= mapped.cells.filter(items=table.labels).eq("").all(axis=1)
+        made &= mapped.cells.filter(items=table.labels).isin([""]).all(axis=1)
         if not made.all():  # a file of nothing else has its signs the other way round
             mapped.cells, mapped.left_out = mapped.cells[~made], int(made.sum())
     return mapped
@@ -447,7 +452,7 @@ def _proposed(missing: list[str], left: list[str], raw: RawTable, table: Table) 
 def add_line(lines: Lines, section: str, key: str, value: str, why: str = "") -> None:
     """Put ``key = "value"  # why`` under a section."""
     text = json.dumps(value, ensure_ascii=False) + (f"  # {why}" if why else "")
-    lines.setdefault(section, {})[key] = text
+    lines.setdefault(section, []).append(f"{key} = {text}")
 
 
 def to_paste(lines: Lines, directory: Path) -> str:
@@ -455,18 +460,14 @@ def to_paste(lines: Lines, directory: Path) -> str:
     path = directory / FILE
     written = read_text(path, FILE).splitlines() if path.exists() else []
     has = {line.partition("#")[0].strip() for line in written}
-    blocks = [
-        (f"[{section}]" in has, f"[{section}]", [f"{k} = {v}" for k, v in keys.items()])
-        for section, keys in lines.items()
-    ]
-    old = [
-        f"To put into {FILE} under {s}, which is there:\n" + "\n".join(b) for h, s, b in blocks if h
-    ]
-    new = ["\n".join([s, *b]) for h, s, b in blocks if not h]
-    head = (
-        [f"To paste at the end of {FILE}:" if written else f"To paste into {FILE}:"] if new else []
-    )
-    return "\n".join([*old, *head, *new])
+    told, new = list[str](), list[str]()
+    for section, keys in lines.items():
+        if (head := f"[{section}]") in has:
+            told += [f"To put into {FILE} below its line {head}:", *keys]
+        else:
+            new += [head, *keys]
+    where = f"To paste {'at the end of' if written else 'into'} {FILE}:"
+    return "\n".join([*told, *([where, *new] if new else [])])
 
 
 def nearest(theirs: Iterable[str], known: Iterable[str]) -> str:
@@ -574,18 +575,14 @@ def _strings(part: Any) -> dict[str, Any]:
 
 def write_said(directory: Path, said: Mapping[str, Columns]) -> Path:
     """Write columns.toml; returns its path."""
-    lines: list[str] = []
+    lines: Lines = {}
     for name, columns in said.items():
-        parts = asdict(columns)
-        lines.append(f"[{name}]")
-        lines += [f"{k} = {json.dumps(v)}" for k, v in parts.items() if isinstance(v, str) and v]
-        for key in ("columns", "values"):
-            if parts[key]:
-                lines.append(f"[{name}.{key}]")
-                lines += [
-                    f"{k} = {json.dumps(v, ensure_ascii=False)}" for k, v in parts[key].items()
-                ]
-        lines.append("")
+        for key, part in asdict(columns).items():
+            section = name if isinstance(part, str) else f"{name}.{key}"
+            for ours, theirs in {key: part}.items() if isinstance(part, str) else part.items():
+                if theirs or not isinstance(part, str):
+                    add_line(lines, section, ours, theirs)
     path = directory / FILE
-    path.write_text("\n".join(lines), encoding="utf-8")
+    text = "\n".join(line for head, keys in lines.items() for line in (f"[{head}]", *keys, ""))
+    path.write_text(text, encoding="utf-8")
     return path

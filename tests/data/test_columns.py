@@ -1,8 +1,10 @@
 """Whose column is which: good guesses, and no guess where cells can be read in two ways."""
 
+import tomllib
 from datetime import date
 from decimal import Decimal
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from coordkit.data.columns import (
     MONTH_FIRST,
     Columns,
     apply,
+    find,
     guess,
     nearest,
     read_amounts,
@@ -21,7 +24,12 @@ from coordkit.data.columns import (
     write_said,
 )
 from coordkit.data.files import RawTable
-from coordkit.data.schemas import INVOICES, PAYMENTS
+from coordkit.data.schemas import CUSTOMERS, INVOICES, PAYMENTS
+
+CAMT = """<?xml version="1.0"?><Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.02">
+<BkToCstmrStmt><Stmt><Acct><Id><IBAN>DE00</IBAN></Id></Acct><Ntry><Amt Ccy="EUR">1.00</Amt>
+<CdtDbtInd>CRDT</CdtDbtInd><BookgDt><Dt>2026-06-13</Dt></BookgDt></Ntry></Stmt></BkToCstmrStmt>
+</Document>"""
 
 
 def raw(header, *rows):
@@ -48,6 +56,85 @@ def test_a_generic_name_goes_to_who_needs_it_and_is_not_taken_twice():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("table", "ours", "names"),
+    [
+        (
+            INVOICES,
+            "due_on",
+            ["Fälligkeitsdatum", "Nettofälligkeit", "Due Date (UTC)", "Fa\u0308llig"],
+        ),
+        (INVOICES, "invoice_id", ["Invoice #", "id", "Belegnr."]),
+        (
+            INVOICES,
+            "amount",
+            ["Betrag (EUR)", "Betrag in EUR", "Umsatz [€]", "Amount USD", "Total"],
+        ),
+        (PAYMENTS, "received_on", ["Buchungstag", "Wertstellung", "Created at", "Buchung"]),
+        (
+            PAYMENTS,
+            "payer_name",
+            ["Auftraggeber", "Auftraggeber/Empfänger", "Zahlungspflichtige*r"],
+        ),
+        (PAYMENTS, "remittance_text", ["Verwendungszweck", "Payment Reference"]),
+    ],
+)
+def test_headers_as_banks_and_programs_write_them(table, ours, names):
+    for name in names:
+        assert guess(raw([name]), table).columns == {ours: name}
+
+
+def test_of_columns_that_differ_in_a_unit_only_none_is_taken_and_no_id_is_a_customers():
+    assert "amount" not in guess(raw(["Betrag (EUR)", "Betrag (USD)"]), PAYMENTS).columns
+    assert "amount" not in guess(raw(["Betrag (EUR, Vorjahr)"]), PAYMENTS).columns
+    assert guess(raw(["id", "Number"]), INVOICES).columns == {"invoice_id": "Number"}
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "currency"),
+    [
+        ("Betrag (EUR)", ["1,00"], "EUR"),
+        ("Betrag (€)", ["1,00 EUR"], "EUR"),
+        ("Betrag", ["£ 1.00", "2.00 GBP", ""], "GBP"),
+        ("Betrag", ["£ 1.00", "2.00"], None),
+        ("Betrag (EUR)", ["$ 1.00"], None),
+        ("Betrag (EUR)", ["1.00 USD"], None),
+        ("Betrag ($)", ["1.00"], None),
+        ("Betrag", ["1.00"], None),
+    ],
+)
+def test_a_currency_comes_from_the_amounts_only_if_they_tell_one(header, cells, currency):
+    table = raw([header], *[[cell] for cell in cells])
+    assert guess(table, PAYMENTS).values.get("currency") == currency
+    told = Columns(columns={"currency": "Whg"})
+    assert not guess(table, PAYMENTS, told).values, "a column that was named comes first"
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        *[(name, PAYMENTS) for name in ("Kontoauszug_2026-06.csv", "umsaetze-123-20260630.csv",
+          "transactions_june.csv", "bank_statement_26.csv", "BankStatement.xlsx", "camt053_7.xml")],
+        *[(name, INVOICES) for name in ("Rechnungen 2026.csv", "Offene Posten 06.xlsx")],
+        ("Kunden 2026.csv", CUSTOMERS),
+    ],
+)  # fmt: skip
+def test_files_are_known_by_words_of_their_names(tmp_path, name, table):
+    (tmp_path / name).write_text(CAMT if name.endswith("xml") else "a,b\n1,2\n")
+    if name.endswith("xlsx"):
+        pd.DataFrame({"a": [1]}).to_excel(tmp_path / name)
+    raw_table, _ = find(tmp_path, table, NOTHING_SAID)
+    assert raw_table is not None and raw_table.file == name
+
+
+@pytest.mark.parametrize("name", ["customer_payments.csv", "Bankier.csv", "Kunden Newsletter.csv"])
+def test_a_file_whose_name_means_two_tables_or_one_that_is_not_needed_is_not_taken(tmp_path, name):
+    (tmp_path / name).write_text("a,b\n1,2\n")
+    assert all(
+        find(tmp_path, table, NOTHING_SAID)[0] is None for table in (PAYMENTS, INVOICES, CUSTOMERS)
+    )
+
+
 def test_what_was_said_stands_and_is_not_guessed_again():
     said = Columns(columns={"amount": "Brutto"}, values={"currency": "EUR"})
     found = guess(raw(["Betrag", "Brutto", "Währung"]), PAYMENTS, said)
@@ -57,14 +144,17 @@ def test_what_was_said_stands_and_is_not_guessed_again():
 @given(st.dates(date(2000, 1, 1), date(2099, 12, 31)))
 def test_a_date_is_read_back_however_it_is_written(day):
     both = {DAY_FIRST: day, MONTH_FIRST: day}
-    for form in ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%Y-%m-%dT08:30:00Z", "%d %b %Y", "%d. %B %Y"):
+    times = ("%Y-%m-%dT08:30:00Z", "%Y-%m-%d 12:34:56 -0400", "%b %d, %Y, 08:30 PM")
+    for form in ("%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%d %b %Y", "%d. %B %Y", "%B %d, %Y", *times):
         assert read_dates(day.strftime(form)) == both
     assert read_dates(day.strftime("%d.%m.%Y")) == {DAY_FIRST: day}
     assert read_dates(day.strftime("%d/%m/%y"))[DAY_FIRST] == day
     assert read_dates(day.strftime("%m/%d/%Y"))[MONTH_FIRST] == day
 
 
-@pytest.mark.parametrize("cell", ["", "soon", "2026-02-30", "31.02.2026", "13/13/2026", "2026-6"])
+@pytest.mark.parametrize(
+    "cell", ["", "soon", "2026-02-30", "31.02.2026", "13/13/2026", "2026-6", "Feb 30, 2026"]
+)
 def test_what_is_no_date_is_read_in_no_way(cell):
     assert read_dates(cell) == {}
 
@@ -203,7 +293,7 @@ def test_a_spare_column_is_proposed_by_its_cells_only_if_no_other_could_be_it():
     two = raw([*header, "Frist", "Mahnung"], [*cells, "2026-06-30", "2026-07-30"])
     for table, proposed in ((one, '"Frist"'), (two, '""')):
         lines = apply(guess(table, INVOICES), table, INVOICES).paste
-        assert lines["invoices.columns"]["due_on"].startswith(proposed)
+        assert lines["invoices.columns"][0].startswith(f"due_on = {proposed}")
     assert "due_on" not in guess(one, INVOICES).columns, "a proposal is never taken unasked"
 
 
@@ -226,3 +316,108 @@ def test_two_files_for_one_table_are_a_question(tmp_path):
         (tmp_path / name).write_text("a\n1\n")
     with pytest.raises(DataError, match=r"Bank.csv and Zahlungen.csv: which holds the payments\?"):
         read_billing(tmp_path)
+
+
+INVOICE = "invoice_id,customer_id,customer_name,issued_on,due_on,amount,currency\n"
+INVOICE += "R1,K1,Ada,2026-06-01,2026-07-01,100.00,EUR\n"
+PAYMENT = "payment_id,received_on,payer_name,amount,currency,remittance_text\n"
+PAYMENT += "P1,2026-06-13,Ada,100.00,EUR,R1\nP2,2026-06-14,Ada,5.00,EUR,R1\n"
+
+
+def refused(folder, **files):
+    """The error of a folder with these files."""
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_billing(folder)
+    return caught.value
+
+
+def test_headers_rows_and_cells_of_all_tables_are_told_at_once_with_one_block_to_paste(tmp_path):
+    error = refused(
+        tmp_path,
+        invoices=INVOICE.replace("due_on", "Fristende").replace("100.00", "zwei"),
+        payments=PAYMENT.replace("payer_name", "Absendr").replace("06-13", "06-31") + "P3,x\n",
+    )
+    for where in (
+        "invoices.csv row 1, column due_on: is missing",
+        "invoices.csv row 2, column amount",
+        "payments.csv row 1, column payer_name",
+        "payments.csv row 2, column received_on",
+        "payments.csv row 4: has 2 cells",
+    ):
+        assert sum(problem.startswith(where) for problem in error.problems) == 1
+    assert len(error.problems) == 5, "and nothing that only follows from them"
+    block = str(error).partition("To paste into columns.toml:\n")[2]
+    assert list(tomllib.loads(block)) == ["invoices", "payments"]
+    (tmp_path / "columns.toml").write_text(block, encoding="utf-8")
+    assert "is missing" not in str(refused(tmp_path))
+
+
+def test_a_block_fits_a_columns_toml_that_has_some_of_it(tmp_path):
+    (tmp_path / "columns.toml").write_text('[payments.columns] # mine\npayer_name = "Wer"\n')
+    payments = PAYMENT.replace("payer_name", "Wer").replace("received_on", "Eingng")
+    error = refused(tmp_path, payments=payments)
+    assert error.paste == (
+        "To put into columns.toml below its line [payments.columns]:\n"
+        'received_on = "Eingng"  # a guess, please check\n'
+        "To paste at the end of columns.toml:\n"
+        '[invoices]\nfile = ""  # its name'
+    )
+    (tmp_path / "columns.toml").write_text('[payments.columns]\nreceived_on = ""\n')
+    error = refused(tmp_path, invoices=INVOICE, payments=payments.replace("Wer", "payer_name"))
+    (problem,) = error.problems
+    assert "column received_on: is blank in columns.toml; say which of 'Eingng' it is" in problem
+    assert not error.paste, "a key that is there already must not be pasted again"
+
+
+def test_a_missing_currency_comes_with_the_line_for_every_row(tmp_path):
+    payments = PAYMENT.replace(",currency", "").replace(",EUR", "")
+    error = refused(tmp_path, invoices=INVOICE, payments=payments)
+    assert '[payments.values]\ncurrency = ""  # of every row, like "EUR"' in error.paste
+    (tmp_path / "columns.toml").write_text(error.paste.partition("\n")[2].replace('""', '"EUR"'))
+    assert set(read_billing(tmp_path).payments["currency"]) == {"EUR"}
+
+
+def test_a_file_that_cannot_be_read_to_its_end_makes_no_other_table_wrong(tmp_path):
+    payments = PAYMENT.replace("_text", "_text,kind,settles_invoice").replace(
+        ",R1\n", ",R1,exact,R1\n"
+    )
+    error = refused(tmp_path, invoices=INVOICE.replace("R1,", 'R0,"', 1), payments=payments)
+    assert [problem.partition(":")[0] for problem in error.problems] == ["invoices.csv row 2"]
+    error = refused(tmp_path, invoices=INVOICE.replace("R1,", "R0,"))
+    assert "payments.csv row 2, column settles_invoice: 'R1' is not in invoices.csv" in str(error)
+
+
+def test_a_bank_feed_without_ids_is_numbered_but_not_if_a_name_is_near(tmp_path):
+    (tmp_path / "invoices.csv").write_text(INVOICE)
+    without = "\n".join(line.partition(",")[2] for line in PAYMENT.splitlines())
+    (tmp_path / "payments.csv").write_text(without)
+    assert list(read_billing(tmp_path).payments["payment_id"]) == ["row-000002", "row-000003"]
+    error = refused(tmp_path, payments=PAYMENT.replace("payment_id", "Transaktions-I"))
+    assert "column payment_id: is missing" in str(error)
+
+
+def test_payments_made_are_left_out_of_a_feed_unless_they_are_labelled_or_all_there_is(tmp_path):
+    (tmp_path / "invoices.csv").write_text(INVOICE)
+    (tmp_path / "payments.csv").write_text(PAYMENT.replace("5.00", "-5.00"))
+    assert list(read_billing(tmp_path).payments["payment_id"]) == ["P1"]
+    error = refused(tmp_path, payments=PAYMENT.replace(",5", ",-5").replace(",100", ",-100"))
+    assert len(error.problems) == 2 and "'-5.00' is negative" in str(error)
+    labelled = PAYMENT.replace("_text", "_text,kind,settles_invoice").replace(
+        ",R1\n", ",R1,exact,R1\n"
+    )
+    error = refused(tmp_path, payments=labelled.replace("5.00", "-5.00"))
+    assert "row 3, column amount: '-5.00' is negative" in str(error)
+    error = refused(tmp_path, invoices=INVOICE.replace("100.00", "-100.00"), payments=PAYMENT)
+    assert "invoices.csv row 2, column amount: '-100.00' is negative" in str(error)
+
+
+def test_a_column_that_stands_twice_with_the_same_cells_is_read(tmp_path):
+    twice = PAYMENT.replace("currency,", "currency,currency,").replace("EUR,", "EUR,EUR,")
+    (tmp_path / "invoices.csv").write_text(INVOICE.replace("EUR", "eur"))
+    (tmp_path / "payments.csv").write_text(twice)
+    tables = read_billing(tmp_path)
+    assert set(tables.payments["currency"]) == set(tables.invoices["currency"]) == {"EUR"}
+    error = refused(tmp_path, payments=twice.replace("EUR,EUR", "EUR,USD", 1))
+    assert "column currency: stands twice; remove one" in str(error)

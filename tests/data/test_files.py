@@ -93,6 +93,34 @@ def test_separators_and_encodings_are_noticed(folder, encoding, separator):
     assert repr(separator) in note and ("Windows-1252" in note) == (encoding != "utf-8-sig")
 
 
+LETTERHEAD = '"Girokonto";"DE00"\n"Zeitraum:";"01.06.2026 - 30.06.2026"\n\n'
+
+
+def test_what_stands_above_a_header_is_left_out(folder):
+    text = LETTERHEAD + INVOICES.replace(",", ";")
+    (folder / "invoices.csv").write_text(text, encoding="utf-8")
+    assert same(folder)
+    table = read_raw(folder / "invoices.csv")
+    assert table.top == 4 and [row for row, _ in table.rows] == [5, 6]
+    assert "the header is row 4" in table.note
+    (folder / "invoices.csv").write_text(text.replace("1100.00", "x"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"^invoices.csv row 5, column amount: 'x'"):
+        read_billing(folder)
+    (folder / "invoices.csv").unlink()
+    typed(INVOICES).to_excel(folder / "invoices.xlsx", index=False, startrow=3)
+    assert same(folder) and read_raw(folder / "invoices.xlsx").top == 4
+
+
+def test_a_header_that_lacks_a_name_is_still_the_header_and_blank_cells_too_many_are_cut(folder):
+    (folder / "invoices.csv").write_text(INVOICES.replace(",currency", ""), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        read_billing(folder)
+    assert [p.partition(":")[0] for p in caught.value.problems] == [
+        "invoices.csv row 2", "invoices.csv row 3"]  # fmt: skip
+    (folder / "invoices.csv").write_text(INVOICES.replace("EUR\n", "EUR,,\n"), encoding="utf-8")
+    assert same(folder)
+
+
 def test_utf_8_with_a_broken_byte_is_not_taken_for_windows_1252(folder):
     raw = INVOICES.replace("Ito", "Süß").encode() + b"\xfc"
     (folder / "invoices.csv").write_bytes(raw)

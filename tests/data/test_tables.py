@@ -277,8 +277,13 @@ def test_the_message_shows_twenty_problems_and_the_error_survives_pickling():
     lines = str(error).splitlines()
     assert lines[:20] == [f"problem {i}" for i in range(20)]
     assert lines[20:] == ["and 5 more"]
-    assert str(DataError(["only one"])) == "only one"
-    assert pickle.loads(pickle.dumps(error)).problems == error.problems
+    assert str(DataError(["only one"], "[x]")) == "only one\n[x]"
+    cells = [f"a.csv row {i}, column x: bad" for i in range(9)]
+    lines = str(DataError([*cells, "b.csv row 2, column y: bad"])).splitlines()
+    assert len(lines) == 7 and lines[5] == "b.csv row 2, column y: bad"
+    assert lines[6] == "and 4 more, 4 of them in a.csv, column x"
+    again = pickle.loads(pickle.dumps(DataError(cells, "[x]")))
+    assert (again.problems, again.paste) == (cells, "[x]")
 
 
 def test_a_data_set_is_not_mixed_into_another(tmp_path):
