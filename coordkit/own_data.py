@@ -173,7 +173,7 @@ def picker(directory: Path, case: str) -> Any:
     def save(picked: dict[str, dict[str, str]]) -> str:
         said = {}
         for name, found in tables.items():
-            columns = dict(picked[name])
+            columns: dict[str, Any] = dict(picked[name])
             dates, decimal = columns.pop("dates"), columns.pop("decimal")
             values = {k: v for k, v in found.mapping.values.items() if not columns.get(k)}
             said[name] = Columns(found.mapping.file, columns, values, dates, decimal)

@@ -17,18 +17,22 @@ from datetime import date
 from difflib import SequenceMatcher, get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import pandas as pd
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from coordkit.data.files import BANK_FILES, SHEETS, DataError, RawTable, read_raw, read_text
 from coordkit.data.schemas import CURRENCIES, SIGNS, Table, show
 
 FILE = "columns.toml"
-DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
+DAY_FIRST: Final = "day-first"
+MONTH_FIRST: Final = "month-first"
 ALIKE = 0.75  # of 1: names that differ by a letter or two
 NOT_IT = 3
-ORDERS, DECIMALS = ("", DAY_FIRST, MONTH_FIRST), ("", ".", ",")
+Order = Literal["", "day-first", "month-first"]
+Decimals = Literal["", ".", ","]
+ORDERS, DECIMALS = get_args(Order), get_args(Decimals)
 
 # What files and columns are called elsewhere, as `_plain` writes it; the first is ours.
 FILE_NAMES = {
@@ -93,20 +97,15 @@ class Columns:
         dates: how dates like 03/04/2026 are read where the column itself does not show it:
             ``day-first`` or ``month-first``; empty if not said.
         decimal: likewise for amounts like 1,234: "." or ",".
-    Raises: ValueError if ``dates`` or ``decimal`` is something else.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     file: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
-    dates: str = ""
-    decimal: str = ""
-
-    def __post_init__(self) -> None:
-        if self.dates not in ORDERS:
-            raise ValueError(f'dates = "{self.dates}": use "{DAY_FIRST}" or "{MONTH_FIRST}"')
-        if self.decimal not in DECIMALS:
-            raise ValueError(f'decimal = "{self.decimal}": use "." or ","')
+    dates: Order = ""
+    decimal: Decimals = ""
 
 
 NOTHING_SAID = Columns()
@@ -168,7 +167,7 @@ def no_file(directory: Path, table: Table) -> tuple[str, str]:
     there = {path.stem: path.name for path in _files(directory)}
     if not there:
         return f"{ours}; the folder holds no table", ""
-    near = there.get(nearest(there, [table.name, *FILE_NAMES.get(table.name, "").split()]), "")
+    near = there.get(nearest(there, [table.name, *FILE_NAMES[table.name].split()]), "")
     return f"{ours}, or say which of {', '.join(map(show, [*there.values()][:8]))} it is", near
 
 
@@ -409,13 +408,10 @@ def _note_headers(
         if theirs and theirs not in raw.header:
             what = f"is named in {FILE}, but not there; {options} there"
         elif theirs:
-            same = {
-                tuple(c for n, c in zip(raw.header, row, strict=True) if n == theirs)
-                for _, row in raw.rows
-            }
-            what = "stands twice; remove one"
-            if all(len(set(cells)) == 1 for cells in same):
+            places = [i for i, name in enumerate(raw.header) if name == theirs]
+            if all(row[i] == row[places[0]] for _, row in raw.rows for i in places[1:]):
                 continue
+            what = "stands twice; remove one"
         elif ours not in _needed(mapping, table) or (
             ours == table.numbered and not nearest(left, _names(ours))
         ):
@@ -548,29 +544,19 @@ def read_said(directory: Path) -> dict[str, Columns]:
     Raises: DataError if it cannot be understood.
     """
     path = directory / FILE
-    if not path.exists():
-        return {}
+    text = read_text(path, FILE) if path.exists() else ""
     try:
-        parsed = tomllib.loads(read_text(path, FILE))
-        return {name: Columns(**_strings(part)) for name, part in parsed.items()}
-    except (ValueError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        known = ", ".join(asdict(Columns()))
-        raise DataError([f"{FILE}: {error}; each table has {known}"]) from None
-
-
-def _strings(part: Any) -> dict[str, Any]:
-    """One table of the file; all its values are text, or tables of text."""
-    if not isinstance(part, dict):
-        raise ValueError(f"{part!r} is not a table")
-    for key, value in part.items():
-        if (key in ("columns", "values")) != isinstance(value, dict):
-            raise ValueError(f"{key} = {value!r} is not in its place")
-        for text in value.values() if isinstance(value, dict) else [value]:
-            if not isinstance(text, str):
-                raise ValueError(f"{text!r} is not text; put it in quotes")
-    return part
+        return TypeAdapter(dict[str, Columns]).validate_python(tomllib.loads(text))
+    except ValidationError as error:
+        known = f"each table has {', '.join(asdict(NOTHING_SAID))}"
+        raise DataError(
+            [
+                f"{FILE}: {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}; {known}"
+                for e in error.errors()
+            ]
+        ) from None
+    except ValueError as error:
+        raise DataError([f"{FILE}: {error}; correct it there"]) from None
 
 
 def write_said(directory: Path, said: Mapping[str, Columns]) -> Path:

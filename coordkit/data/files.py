@@ -164,15 +164,11 @@ def _read_csv(path: Path) -> RawTable:
     if separator != ",":
         notes.append(f"separated by {separator!r}")
     rows, broken = _csv_rows(text, name, separator)
-    return _below_the_letterhead(name, rows, notes, separator, broken)
+    return _below_the_letterhead(name, rows, notes, broken)
 
 
 def _below_the_letterhead(
-    file: str,
-    rows: list[tuple[int, list[str]]],
-    notes: list[str],
-    separator: str = "",
-    broken: Sequence[str] = (),
+    file: str, rows: list[tuple[int, list[str]]], notes: list[str], broken: Sequence[str] = ()
 ) -> RawTable:
     """Find the header: the first row not half empty beside the fullest third of the rows.
 
@@ -194,7 +190,7 @@ def _below_the_letterhead(
         else:
             problems.append(
                 f"{file} row {row}: has {len(cells)} cells, the header has {len(header)}; "
-                f"put a cell with a {separator!r} in double quotes"
+                "put a cell that has the separator in it in double quotes"
             )
     return RawTable(file, header, sound, "; ".join(notes), top, [*problems, *broken])
 

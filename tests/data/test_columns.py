@@ -234,13 +234,19 @@ def test_columns_toml_is_read_back_as_written(tmp_path):
     ("text", "message"),
     [
         ("[payments", "columns.toml: "),
-        ('[payments]\ndates = "eu"', 'use "day-first" or "month-first"'),
-        ('[payments]\ndecimal = ";"', 'use "." or ","'),
-        ("[payments.columns]\namount = 3", "3 is not text"),
+        (
+            '[payments]\ndates = "eu"',
+            "payments.dates = 'eu': Input should be '', 'day-first' or 'month-first'",
+        ),
+        ('[payments]\ndecimal = ";"', "payments.decimal = ';': Input should be '', '.' or ','"),
+        (
+            "[payments.columns]\namount = 3",
+            "payments.columns.amount = 3: Input should be a valid string",
+        ),
         ('[payments]\ncolour = "x"', "each table has file, columns, values, dates, decimal"),
         ('payments = "x"', "columns.toml"),
-        ("[payments]\ncolumns = 3", "columns = 3 is not in its place"),
-        ('[payments]\ncolumns = "x"', "columns = 'x' is not in its place"),
+        ("[payments]\ncolumns = 3", "payments.columns = 3: Input should be a valid dictionary"),
+        ('[payments]\ncolumns = "x"', "payments.columns = 'x': Input should be a valid dictionary"),
     ],
 )
 def test_a_columns_toml_that_cannot_be_understood_is_one_clear_line(tmp_path, text, message):
