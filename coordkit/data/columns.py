@@ -413,7 +413,7 @@ def _note_headers(
                 continue
             what = "stands twice; remove one"
         elif ours not in _needed(mapping, table) or (
-            ours == table.numbered and not nearest(left, _names(ours))
+            ours == table.numbered and (ours in said.columns or not _most_differ(ours, left, raw))
         ):
             continue
         elif ours in said.columns:
@@ -424,6 +424,13 @@ def _note_headers(
         mapped.unjudged.add(ours)
         mapped.problems.append(f"{raw.file} row {raw.top}, column {theirs or ours}: {what}")
     mapped.paste = _proposed(missing, left, raw, table)
+
+
+def _most_differ(ours: str, left: list[str], raw: RawTable) -> str:
+    """The column with the nearest name of those that could number the rows."""
+    return nearest(
+        [name for name in left if 2 * len(set(raw.cells(name))) > len(raw.rows)], _names(ours)
+    )
 
 
 def _names(ours: str) -> list[str]:

@@ -402,6 +402,12 @@ def test_a_bank_feed_without_ids_is_numbered_but_not_if_a_name_is_near(tmp_path)
     assert list(read_billing(tmp_path).payments["payment_id"]) == ["row-000002", "row-000003"]
     error = refused(tmp_path, payments=PAYMENT.replace("payment_id", "Transaktions-I"))
     assert "column payment_id: is missing" in str(error)
+    (tmp_path / "columns.toml").write_text('[payments.columns]\npayment_id = ""\n')
+    assert read_billing(tmp_path).payments["payment_id"][0] == "row-000002", "there is none"
+    (tmp_path / "columns.toml").unlink()
+    kinds = PAYMENT.replace("payment_id", "Transaktionsart").replace("P2", "P1")
+    (tmp_path / "payments.csv").write_text(kinds)
+    assert read_billing(tmp_path).payments["payment_id"][0] == "row-000002", "no number at all"
 
 
 def test_payments_made_are_left_out_of_a_feed_unless_they_are_labelled_or_all_there_is(tmp_path):
