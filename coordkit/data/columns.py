@@ -161,12 +161,15 @@ def _rank(path: Path, table: Table) -> int:
     return 2 if surely or (statement and not meant) else NOT_IT
 
 
-def no_file(directory: Path, table: Table) -> tuple[str, str]:
-    """A table that is needed and has no file: what to do, and the file with the nearest name."""
+def no_file(directory: Path, table: Table) -> tuple[str, str | None]:
+    """A table that is needed and has no file: what to do, and the file with the nearest name.
+
+    None if there is none that has not the name of another table.
+    """
     ours = f"{table.name}.csv: is missing from {directory}; add it (or .xlsx, .parquet)"
-    there = {path.stem: path.name for path in _files(directory)}
+    there = {path.stem: path.name for path in _files(directory) if path.stem not in FILE_NAMES}
     if not there:
-        return f"{ours}; the folder holds no table", ""
+        return f"{ours}; the folder holds no other table", None
     near = there.get(nearest(there, [table.name, *FILE_NAMES[table.name].split()]), "")
     return f"{ours}, or say which of {', '.join(map(show, [*there.values()][:8]))} it is", near
 

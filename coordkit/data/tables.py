@@ -198,7 +198,8 @@ class _Folder:
                 problem, near = no_file(self.path, table)
                 self.problems.append(problem)
                 self.lost.add(table.name)
-                add_line(self._paste, table.name, "file", near, "" if near else "its name")
+                if near is not None:
+                    add_line(self._paste, table.name, "file", near, "" if near else "its name")
             return table.empty()
         self._files[table.name] = raw.file
         mapped = apply(mapping, raw, table, said)

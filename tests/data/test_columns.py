@@ -313,7 +313,9 @@ def test_a_missing_file_names_those_that_are_there(tmp_path):
     assert '[invoices]\nfile = "Rechnungn.csv"' in told
     assert '[payments]\nfile = ""' in told
     (tmp_path / "Rechnungn.csv").unlink()
-    with pytest.raises(DataError, match=r"invoices.csv: is missing .* the folder holds no table"):
+    with pytest.raises(
+        DataError, match=r"invoices.csv: is missing .* the folder holds no other table"
+    ):
         read_billing(tmp_path)
 
 
@@ -362,6 +364,7 @@ def test_headers_rows_and_cells_of_all_tables_are_told_at_once_with_one_block_to
 
 def test_a_block_fits_a_columns_toml_that_has_some_of_it(tmp_path):
     (tmp_path / "columns.toml").write_text('[payments.columns] # mine\npayer_name = "Wer"\n')
+    (tmp_path / "Juni.csv").write_text(INVOICE)
     payments = PAYMENT.replace("payer_name", "Wer").replace("received_on", "Eingng")
     error = refused(tmp_path, payments=payments)
     assert error.paste == (
@@ -370,6 +373,10 @@ def test_a_block_fits_a_columns_toml_that_has_some_of_it(tmp_path):
         "To paste at the end of columns.toml:\n"
         '[invoices]\nfile = ""  # its name'
     )
+    (tmp_path / "Juni.csv").unlink()
+    alone = refused(tmp_path)
+    assert "invoices.csv: is missing" in str(alone) and "the folder holds no other" in str(alone)
+    assert "[invoices]" not in alone.paste
     (tmp_path / "columns.toml").write_text('[payments.columns]\nreceived_on = ""\n')
     error = refused(tmp_path, invoices=INVOICE, payments=payments.replace("Wer", "payer_name"))
     (problem,) = error.problems
