@@ -278,21 +278,19 @@ def read_dates(cell: str) -> dict[str, date]:
 
     Year first, a month's name, and dots (day first, as in German) leave one way only.
     """
+    both = (DAY_FIRST, MONTH_FIRST)
+    found: dict[str, date | None] = {}
     if match := _YEAR_FIRST.fullmatch(cell):
         year, _, month, day, month2, day2 = match.groups()
-        only = _day(int(year), int(month or month2), int(day or day2))
-        found = {DAY_FIRST: only, MONTH_FIRST: only}
+        found = dict.fromkeys(both, _day(int(year), int(month or month2), int(day or day2)))
     elif match := _NAMED.fullmatch(_AMERICAN.sub(r"\2 \1 \3", cell)):
-        month = _MONTHS.get(match[2].casefold(), 0)
-        only = _day(int(match[3]), month, int(match[1])) if month else None
-        found = {DAY_FIRST: only, MONTH_FIRST: only}
+        month = _MONTHS.get(match[2].casefold(), 0)  # there is no month 0, so no day either
+        found = dict.fromkeys(both, _day(int(match[3]), month, int(match[1])))
     elif match := _YEAR_LAST.fullmatch(cell):
         first, sign, second, year = match.groups()
         found = {DAY_FIRST: _day(int(year), int(second), int(first))}
         if sign != ".":
             found[MONTH_FIRST] = _day(int(year), int(first), int(second))
-    else:
-        found = {}
     return {order: day for order, day in found.items() if day is not None}
 
 
@@ -523,7 +521,13 @@ def _one_way(
     settled: set[int] = set()
     if torn and not said and only[0] == only[1]:
         if reads != "date" or len(torn) > sum(map(bool, map(_YEAR_FIRST.fullmatch, column))):
-            problems.append(_two_ways(column, ways[torn[0]], torn[0], both, where, table))
+            i, key = torn[0], "dates" if reads == "date" else "decimal"
+            options = " or ".join(f'{key} = "{way}"' for way in both)
+            problems.append(
+                f"{where[1].format(where[0][i])}: {show(column[i])} can be {ways[i][both[0]]} or "
+                f"{ways[i][both[1]]}, and nothing in the column tells; "
+                f"put {options} under [{table}] in {FILE}"
+            )
             return [""] * len(column), "two ways"
         settled = set(torn)
     text = [
@@ -531,18 +535,6 @@ def _one_way(
         for i, (w, cell) in enumerate(zip(ways, column, strict=True))
     ]
     return text, way if torn or any(only) else ""
-
-
-def _two_ways(
-    column: list[str], ways: Mapping[str, Any], i: int, both: tuple[str, str], where: Where,
-    table: str,
-) -> str:  # fmt: skip
-    key = "dates" if DAY_FIRST in both else "decimal"
-    options = " or ".join(f'{key} = "{way}"' for way in both)
-    return (
-        f"{where[1].format(where[0][i])}: {show(column[i])} can be {ways[both[0]]} or "
-        f"{ways[both[1]]}, and nothing in the column tells; put {options} under [{table}] in {FILE}"
-    )
 
 
 # --- columns.toml ---------------------------------------------------------------------------------
