@@ -398,6 +398,10 @@ def test_a_file_that_cannot_be_read_to_its_end_makes_no_other_table_wrong(tmp_pa
     )
     error = refused(tmp_path, invoices=INVOICE.replace("R1,", 'R0,"', 1), payments=payments)
     assert [problem.partition(":")[0] for problem in error.problems] == ["invoices.csv row 2"]
+    lines = INVOICE.replace("EUR\n", "EUR,x\n") + INVOICE.replace("R1", "R2").splitlines()[1]
+    assert [p[:20] for p in refused(tmp_path, invoices=lines).problems] == ["invoices.csv row 2: "]
+    (problem,) = refused(tmp_path, invoices=INVOICE.replace("invoice_id", "Wert")).problems
+    assert problem.startswith("invoices.csv row 1, column invoice_id: is missing")
     error = refused(tmp_path, invoices=INVOICE.replace("R1,", "R0,"))
     assert "payments.csv row 2, column settles_invoice: 'R1' is not in invoices.csv" in str(error)
 
