@@ -71,7 +71,7 @@ def ways_taken(bench: Bench, tasks: Iterable[Task]) -> Graph:
 
 
 def picture(graph: Graph | CompiledStateGraph[Any]) -> SVG:
-    """A graph drawn from left to right; conditional edges are dashed, ways back to an agent red.
+    """A graph drawn from left to right; conditional edges are dashed, ways back to an agent orange.
 
     Args:
         graph: compiled, or as `ways_taken` returns it. An edge to a node that was added before its
