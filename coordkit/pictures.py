@@ -15,16 +15,19 @@ from langgraph.graph.state import CompiledStateGraph
 
 from coordkit.cases.base import Task
 from coordkit.experiment import Bench, Recorder
-from coordkit.plots import GREY
+from coordkit.plots import GREY, VERMILION
 
 ROW, TALL = 58, 30  # pixels: from row to row; height of a node
 SPOKEN = {START: "START", END: "END"}
+HUBS = ("router", "verify")  # everybody comes by there again: that is no loop
 _PICTURE = f"""<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{{1}}" height="{{2}}" \
 viewBox="0 {{0}} {{1}} {{2}}" style="max-width:100%" font-family="sans-serif" font-size="13" \
-text-anchor="middle" fill="{GREY}"><title>{{3}}</title><marker id="tip" viewBox="0 0 8 8" refX="8" \
-refY="4" markerWidth="8" markerHeight="8" orient="auto"><path d="M0 0L8 4L0 8z"/></marker>
+text-anchor="middle" fill="{GREY}"><title>{{3}}</title>
 {{4}}
 </svg>"""
+_TIP = """<marker id="{0}" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" \
+orient="auto"><path d="M0 0L8 4L0 8z" fill="{1}"/></marker>"""
+TIPS = {"tip": GREY, "back": VERMILION}  # looks of an edge, and their colours
 _BOX = f"""<rect x="{{}}" y="{{}}" width="{{}}" height="{{}}" rx="{{}}" fill-opacity="0.12" \
 stroke="{GREY}"/><text x="{{}}" y="{{}}">{{}}</text>"""
 Box = tuple[int, int, int]  # middle x, middle y, half the width
@@ -68,17 +71,18 @@ def ways_taken(bench: Bench, tasks: Iterable[Task]) -> Graph:
 
 
 def picture(graph: Graph | CompiledStateGraph[Any]) -> SVG:
-    """A graph drawn from left to right; conditional edges are dashed.
+    """A graph drawn from left to right; conditional edges are dashed, ways back to an agent orange.
 
     Args:
         graph: compiled, or as `ways_taken` returns it. An edge to a node that was added before its
-            source is drawn as a way back.
+            source is drawn as a way back; if that is an agent, it is one asked again.
     """
     graph = graph if isinstance(graph, Graph) else graph.get_graph()
     columns = _columns(graph)
     boxes = _boxes(graph, columns)
     lines = [_edge(edge, graph, boxes, columns) for edge in graph.edges]
-    drawn = [line for line, _ in lines]
+    drawn = [_TIP.format(name, colour) for name, colour in TIPS.items()]
+    drawn += [line for line, _ in lines]
     for name, (x, y, half) in boxes.items():
         corner = TALL // 2 if name in SPOKEN else 5
         text = escape(SPOKEN.get(name, name))
@@ -152,6 +156,7 @@ def _edge(
         path = f"M{x1} {y1}C{x1} {bend} {x2} {bend} {x2} {y2}"
     y += -6 if side > 0 else 15
     dash = ' stroke-dasharray="5 4"' if edge.conditional else ""
-    line = f'<path d="{path}" fill="none" stroke="{GREY}"{dash} marker-end="url(#tip)"/>'
+    tip = "back" if span <= 0 and edge.target not in HUBS else "tip"
+    line = f'<path d="{path}" fill="none" stroke="{TIPS[tip]}"{dash} marker-end="url(#{tip})"/>'
     label = f'<text x="{x}" y="{y}">{escape(str(edge.data))}</text>' if edge.data else ""
     return line + label, y

@@ -28,6 +28,7 @@ ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 GREY = "#767676"  # contrast 4.5 against white and 4.2 against a dark page
 
 FATES = {"harmless": SKY, "repaired": GREEN, "escalated": BLUE, "shipped": VERMILION}
+CHANGE = "change in failure rate, percentage points (left of 0: fewer failures)"
 TOP_CAUSES = 10
 LINE = 76  # characters of a title in one line at the usual width
 
@@ -200,7 +201,7 @@ def _share(x: list[str], entries: Sequence[Entry], key: str, name: str, colour: 
 
 
 def effect_figure(summary: Summary) -> go.Figure:
-    """What each layer removes: added on the ladder, and against knocking it out of all six.
+    """What each layer changes: added on the ladder (down is good), knocked out of all six (up is).
 
     Args:
         summary: as `coordkit.ladder.summarise` returns it, of two rungs or more.
@@ -212,7 +213,7 @@ def effect_figure(summary: Summary) -> go.Figure:
     if not entries:
         raise ValueError("a single rung has no change to show")
     labels = [added(e, before) for before, e in zip(summary["rungs"], entries, strict=False)]
-    ladder = [(-e["delta"], -e["delta_ci_high"], -e["delta_ci_low"]) for e in entries]
+    ladder = [(e["delta"], e["delta_ci_low"], e["delta_ci_high"]) for e in entries]
     knockout = [
         (e["knockout_delta"], e["knockout_ci_low"], e["knockout_ci_high"])
         if e["knockout_delta"] is not None
@@ -225,7 +226,7 @@ def effect_figure(summary: Summary) -> go.Figure:
         traces.append(_effects(labels, knockout, 0.13, name, ORANGE, "diamond"))
     figure = titled_figure(_effect_title(summary["case"], entries, labels), traces)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
-    figure.update_xaxes(title_text="failures removed by the layer, percentage points of trials")
+    figure.update_xaxes(title_text=CHANGE)
     ticks = list(range(len(labels)))
     return figure.update_yaxes(
         tickvals=ticks, ticktext=labels, range=[len(labels) - 0.5, -0.5], showgrid=False
@@ -384,8 +385,7 @@ def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
     for place, (name, (colour, symbol)) in enumerate(zip(names, looks, strict=True)):
         rows = frame.xs(name, level="comparison").loc[cases]
         effects = [
-            (-change / 100, -high / 100, -low / 100)
-            for change, low, high in rows[["change", "low", "high"]].itertuples(index=False)
+            tuple(row) for row in (rows[["change", "low", "high"]] / 100).itertuples(index=False)
         ]
         traces.append(_effects(cases, effects, 0.26 * place - 0.13, name, colour, symbol))
     told = ", ".join(
@@ -396,7 +396,7 @@ def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
         f"Failure rate without → with {layer} (ladder): {told}", traces, height=300
     )
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
-    figure.update_xaxes(title_text="failures removed by the layer, percentage points of tasks")
+    figure.update_xaxes(title_text=CHANGE)
     ticks = list(range(len(cases)))
     return figure.update_yaxes(
         tickvals=ticks, ticktext=cases, range=[len(cases) - 0.5, -0.5], showgrid=False

@@ -12,6 +12,7 @@ from langgraph.graph import END, START, StateGraph
 
 from coordkit.experiment import Settings, make_bench
 from coordkit.pictures import picture, ways_taken
+from coordkit.plots import VERMILION
 from coordkit.stack import Stack
 
 LOOP = [("start", "a"), ("a", "check"), ("check", "a"), ("check", "b"), ("b", END), ("start", END)]
@@ -77,6 +78,17 @@ def test_a_compiled_graph_is_drawn_with_its_branches_dashed() -> None:
     lines = [p for p in tags(graph, "path") if p.get("marker-end")]
     assert [bool(line.get("stroke-dasharray")) for line in lines].count(True) == 2
     assert drawn_edges(graph)["work", "work"] == drawn_edges(graph)["START", "work"] == 1
+
+
+def test_ways_back_to_an_agent_and_no_others_have_a_colour_of_their_own() -> None:
+    def back(edges: list[tuple[str, str]]) -> int:
+        lines = [p for p in tags(graph_of(edges), "path") if p.get("marker-end")]
+        red = [p for p in lines if p.get("stroke") == VERMILION]
+        assert all((p.get("marker-end") == "url(#back)") == (p in red) for p in lines)
+        return len(red)
+
+    assert back(LOOP) == 1 and back(LOOP[:2] + LOOP[3:]) == 0
+    assert back([(a.replace("hub", "router"), b.replace("hub", "router")) for a, b in HUB]) == 0
 
 
 @pytest.mark.parametrize("edges", [LOOP, HUB])

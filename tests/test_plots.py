@@ -12,6 +12,7 @@ from coordkit.experiment import Settings, ladder_stacks, run
 from coordkit.ladder import Summary, finding, summarise
 from coordkit.plots import (
     GREY,
+    before_after_figure,
     causes_figure,
     effect_figure,
     fates_figure,
@@ -78,10 +79,10 @@ def test_the_effects_are_failures_removed(measured) -> None:
     figure = effect_figure(summary)
     entries = summary["rungs"][1:]
     added, knocked = trace_of(figure, "added"), trace_of(figure, "knocked")
-    assert list(added.x) == pytest.approx([-100 * e["delta"] for e in entries])
+    assert list(added.x) == pytest.approx([100 * e["delta"] for e in entries])
     assert list(knocked.x) == pytest.approx([100 * e["knockout_delta"] for e in entries])
     for mark, low, entry in zip(added.x, added.error_x.arrayminus, entries, strict=True):
-        assert mark - low == pytest.approx(-100 * entry["delta_ci_high"])
+        assert mark - low == pytest.approx(100 * entry["delta_ci_low"])
     assert list(figure.layout.yaxis.ticktext) == [e["layers"][-1] for e in entries]
     assert "percentage points" in figure.layout.xaxis.title.text
 
@@ -263,3 +264,15 @@ def test_a_prediction_has_a_band_and_the_measurement_whiskers() -> None:
     assert list(points.y) == pytest.approx([10, 30])
     assert list(points.error_y.arrayminus) == pytest.approx([10, 20])
     assert "19.0 % predicted, 30.0 % measured" in title(figure)
+
+
+def test_before_and_after_are_drawn_with_the_signs_of_the_table() -> None:
+    rows = [("billing", name, 12.3, 9.0, -3.3, -6.1, -0.5) for name in ("added", "knocked out")]
+    columns = ["case", "comparison", "without", "with", "change", "low", "high"]
+    frame = pd.DataFrame(rows, columns=columns).set_index(["case", "comparison"])
+    figure = before_after_figure(frame, "state")
+    (mark,) = figure.data[0].x
+    assert mark == pytest.approx(-3.3) and "left of 0: fewer" in figure.layout.xaxis.title.text
+    assert mark - figure.data[0].error_x.arrayminus[0] == pytest.approx(-6.1)
+    worse = before_after_figure(frame.assign(change=3.3, low=0.5, high=6.1), "state")
+    assert worse.data[0].x[0] == pytest.approx(3.3)

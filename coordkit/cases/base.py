@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 from coordkit.environment import Environment
 from coordkit.prompt import Answer
 
+FOUND = 3  # most records and documents that the usual look-up returns
 MOST = 10**12  # largest number in an answer; its cents still fit a database's integer
 
 
@@ -131,9 +132,17 @@ class Case(ABC):
     def environment(self, path: Path | None = None) -> Environment:
         """A fresh environment with this case's data, in memory or in a file."""
 
-    @abstractmethod
     def tools(self, environment: Environment) -> dict[str, Tool]:
-        """Look-up tools by name: typed functions with docstrings that return records."""
+        """Look-up tools by name: typed functions with docstrings that return records.
+
+        A case that names none of its own has ``search``, over everything in its environment.
+        """
+
+        def search(text: str) -> str:
+            """Find the records and documents that share words with a text, best first."""
+            return "\n".join(environment.search(text, FOUND))
+
+        return {"search": search}
 
     @abstractmethod
     def checks(self) -> Mapping[str, Sequence[Check]]:

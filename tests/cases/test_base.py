@@ -1,7 +1,10 @@
 """What a case need not say itself."""
 
+import pandas as pd
+
 from coordkit.cases.base import Case, Task
 from coordkit.cases.relay import Relay
+from coordkit.environment import Environment
 
 
 class Plain(Relay):
@@ -38,3 +41,14 @@ def test_only_what_is_paid_out_needs_approval() -> None:
     assert case.needs_approval(above, environment)
     assert not case.needs_approval(other, environment)
     assert not case.needs_approval([("code", "x", 500, "")], environment)
+
+
+def test_a_case_without_tools_of_its_own_can_search() -> None:
+    case = Plain(1, 1)
+    tables = {"codes": pd.DataFrame({"code_id": ["one", "two"], "word": ["blue", "red"]})}
+    tools = Case.tools(case, Environment(tables, {"rules/house": "red is the limit"}))
+    assert [*tools] == ["search"] and tools["search"].__doc__
+    found = tools["search"]("blue")
+    assert "[codes/one]" in found and "[codes/two]" not in found
+    assert "[codes/two]" in tools["search"]("red") and "[rules/house]" in tools["search"]("red")
+    assert tools["search"]("green") == ""
