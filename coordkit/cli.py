@@ -548,9 +548,15 @@ def _check_targets(option: str, file: Path | None, runs: Path) -> None:
 
 
 def _unknown_task(case: str, task_id: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.5)
-    hint = f"nearest: {', '.join(near)}; " if near else ""
+    by_short = {_short(name): name for name in known}
+    near = difflib.get_close_matches(_short(task_id), by_short, n=3, cutoff=0.85)
+    hint = f"nearest: {', '.join(by_short[name] for name in near)}; " if near else ""
     return f"{case} has no task '{task_id}'; {hint}coordkit trace {case} lists all {len(known):,}"
+
+
+def _short(task_id: str) -> str:
+    """An id as people type it: in any case, without the zeros in front of its number."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", task_id.casefold())
 
 
 # --- a real model --------------------------------------------------------------------------------

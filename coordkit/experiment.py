@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -492,6 +494,7 @@ def _run_block(settings: Settings, block: Block, model: BaseChatModel | None) ->
     """Run one block of tasks, in this or another process or thread."""
     if threading.current_thread() is threading.main_thread() and _is_worker():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+        _end_with_parent()
     bench = _own_bench(settings, block.stack, model) if model else _bench(settings, block.stack)
     if _is_worker():
         _collect_seldom()
@@ -513,9 +516,23 @@ def _collect_seldom() -> None:
 
 
 def _is_worker() -> bool:
-    import multiprocessing
-
     return multiprocessing.parent_process() is not None
+
+
+@cache
+def _end_with_parent() -> None:
+    """Once per worker: see that it does not outlive a parent that was killed.
+
+    A worker of loky's would wait for minutes. On Windows a parent's id never changes: there it does.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)

@@ -171,12 +171,17 @@ def test_trace_lists_the_tasks() -> None:
     assert len(result.stdout.split()) == 7
 
 
-def test_trace_of_an_unknown_task_names_the_nearest() -> None:
-    ids = call("trace", "billing").stdout.split()
-    text = complaint(call("trace", "billing", ids[0] + "x"))
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("BNK-000019x", "BNK-000019"), ("bnk-19", "BNK-000019"), ("BNK-0000019", "BNK-000019"),
+     ("BNK-999999", ""), ("TKT-000077", ""), ("foo", "")],
+)  # fmt: skip
+def test_trace_of_an_unknown_task_names_those_near_it_if_any_are(typed: str, meant: str) -> None:
+    text = complaint(call("trace", "billing", typed))
     assert text.count("\n") == 1
-    assert ids[0] in text
     assert "coordkit trace billing lists all" in text
+    near = text.partition("nearest: ")[2].partition(";")[0].split(", ")
+    assert near[0] == meant and len(near) <= 3
 
 
 def test_data_fills_a_folder(tmp_path: Path) -> None:
@@ -193,11 +198,12 @@ def test_data_without_a_case_makes_both(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "data/support/tickets.csv").exists()
 
 
-def test_data_does_not_mix_with_what_is_there(own: Path) -> None:
-    (own / "mine.csv").write_text("a\n1\n")
-    assert "mine.csv is not part of this data set" in complaint(
-        call("data", "billing", "--tasks", 5, "--out", own)
-    )
+def test_data_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
+    for name in ("mine", "theirs", "yours"):
+        (tmp_path / f"{name}.csv").write_text("a\n1\n")
+    text = complaint(call("data", "billing", "--tasks", 5, "--out", tmp_path))
+    assert "mine.csv is not part of this data set, nor are 2 other files there; choose" in text
+    assert text.count("\n") == 1
 
 
 @pytest.mark.parametrize(("ok", "optional", "code"), [(True, False, 0), (False, True, 0),
