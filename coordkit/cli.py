@@ -10,8 +10,9 @@ import json
 import os
 import re
 import sys
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,7 @@ app = typer.Typer(
 
 MAX_TASKS = 200_000
 MIN_WIDTH = 100  # of tables, where the output is no terminal
+EVERY = 30.0  # seconds between lines of progress, where the output is no terminal
 FEW = 30  # tasks; a bootstrap of fewer tells less than its interval says
 
 CaseArgument = Annotated[
@@ -592,7 +594,7 @@ def _prices(price: tuple[float | None, float | None]) -> Prices | None:
         if price != (None, None):
             _fail("--price-in and --price-out belong together; give both, USD per million tokens")
         return None
-    return Prices(*price)  # type: ignore[arg-type]  # neither is None here
+    return Prices(*price)
 
 
 def _with_chat(
@@ -621,7 +623,14 @@ def _agree(
     if chat.responses.count():
         kept = f"{chat.responses.count():,} responses are kept in {chat.responses.path}"
         typer.echo(f"{kept}; what is among them costs nothing", err=True)
-    if not yes and not typer.confirm("Go on?", err=True):
+    try:
+        agreed = yes or typer.confirm("Go on?", err=True)
+    except RuntimeError:  # typer.Abort is one; another comes of a standard input that is closed
+        if sys.stdin and sys.stdin.isatty():
+            raise
+        typer.echo(err=True)
+        _fail("there is no terminal to ask at; add --yes to spend money without being asked")
+    if not agreed:
         raise typer.Exit(STOPPED)
     chat.check()  # not before: it sends requests
 
@@ -636,26 +645,17 @@ def _measure(
     workers: int | None,
     chat: MeteredChatModel | None = None,
 ) -> tuple[pd.DataFrame, Path]:
-    """Run stacks under a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
+    """Run stacks, and say on the way how far they are."""
     from coordkit.experiment import run as run_stacks
-    from coordkit.models import ModelProblem
+    from coordkit.models import BudgetReached, ModelProblem
 
     counts = [0, 0]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TextColumn("trials, left:"), TimeLeft())  # fmt: skip
     try:
-        with Progress(*columns, console=_console(True), transient=True,
-                      speed_estimate_period=600) as bar:  # fmt: skip
-            line = bar.add_task(settings.case, total=None)
+        with _progress(settings.case) as show:
 
             def progress(done: int, total: int) -> None:
-                if not counts[1]:  # what an earlier run has done says nothing of the speed
-                    bar.reset(line, total=total, completed=done)
                 counts[:] = done, total
-                bar.update(line, completed=done)
+                show(done, total)
 
             table, folder = run_stacks(settings, stacks, runs, workers, progress, chat)
     except (KeyboardInterrupt, ModelProblem) as stopped:
@@ -663,11 +663,38 @@ def _measure(
             raise
         why = str(stopped) or "stopped"
         kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
-        typer.echo(f"\ncoordkit: {why}; {kept}; the same command continues there", err=True)
+        if not isinstance(stopped, BudgetReached):  # it says itself how to go on
+            kept += "; the same command continues there"
+        typer.echo(f"\ncoordkit: {why}; {kept}", err=True)
         raise typer.Exit(STOPPED if isinstance(stopped, KeyboardInterrupt) else OUR_ERROR) from None
     if chat:
         typer.echo(f"{settings.model}: {chat.meter}", err=True)
     return table, folder
+
+
+@contextmanager
+def _progress(case: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of trials done and in all; where there is no terminal, a line now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    told, console = time.monotonic(), _console(True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("trials, left:"), TimeLeft())  # fmt: skip
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=600,
+                  disable=not console.is_terminal) as bar:  # fmt: skip
+        line = bar.add_task(case, total=None)
+
+        def show(done: int, total: int) -> None:
+            nonlocal told
+            if bar.tasks[line].total is None:  # an earlier run's part says nothing of the speed
+                bar.reset(line, total=total, completed=done)
+            bar.update(line, completed=done)
+            if bar.disable and time.monotonic() - told >= EVERY:
+                told = time.monotonic()
+                typer.echo(f"{case}: {done:,} of {total:,} trials", err=True)
+
+        yield show
 
 
 def _console(err: bool = False) -> Any:
@@ -697,6 +724,8 @@ def _close(
     console = _console()
     compared = any(len(summary["rungs"]) > 1 for summary, _ in results)
     console.print(_LEGEND.format(_COMPARED if compared else ""), style="dim")
+    if results[0][0]["rungs"][0]["cost_per_task_usd"] is None:
+        console.print(_UNPRICED, style="dim")
     if report:
         from coordkit.report import write_report
 
@@ -715,6 +744,8 @@ _LEGEND = """\
 failure rate: Wilson 95 % interval beneath. {}Calls, tokens, USD: means per task; USD
 counts tokens and 1.50 a review, a budget tokens only. The person is simulated with any model: they
 know the right outcome of a task shown to them, and err at the rate set."""
+
+_UNPRICED = "USD unknown: the price table lacks this model; give --price-in and --price-out."
 
 
 def _table(summary: Summary) -> Any:
@@ -762,7 +793,7 @@ def _shares_table(stacks: pd.DataFrame) -> Any:
 
 
 def _cells(entry: Entry) -> Iterator[str]:
-    from coordkit.ladder import interval, p_text, percent, points
+    from coordkit.ladder import interval, p_text, percent, points, usd
 
     asked = entry["knockout_escalated"]
     missed = f"{percent(asked / entry['trials'])} esc." if asked is not None else ""
@@ -775,7 +806,7 @@ def _cells(entry: Entry) -> Iterator[str]:
     yield f"{entry['silent']}\n{entry['loud']}"
     yield percent(entry["escalated"] / entry["trials"])
     yield f"{entry['calls_per_task']:.1f}\n{entry['tokens_per_task']:,.0f}"
-    yield f"{entry['cost_per_task_usd']:.4f}"
+    yield usd(entry["cost_per_task_usd"])
 
 
 if __name__ == "__main__":

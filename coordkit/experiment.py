@@ -311,7 +311,7 @@ COLUMNS = {
     "calls": "model calls, failed deliveries included",
     "input_tokens": "tokens sent (counted; the simulated model counts four characters as one)",
     "output_tokens": "tokens received",
-    "cost_usd": "tokens and reviews at the price table, USD",
+    "cost_usd": "tokens and reviews at the price table, USD; NaN if no prices are known",
     "seconds": "modelled latency of the calls, seconds; not the simulation's wall clock",
     "faults": "JSON list of injected faults: mode, step, attempt, fate",
 }
@@ -523,7 +523,7 @@ def _is_worker() -> bool:
 def _end_with_parent() -> None:
     """Once per worker: see that it does not outlive a parent that was killed.
 
-    A worker of loky's would wait for minutes. On Windows a parent's id never changes: there it does.
+    A worker of loky's waits for work for minutes. (On Windows it still does: a parent's id stays.)
     """
     parent = os.getppid()
 
@@ -605,8 +605,8 @@ def run(
 
 
 def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
-    """Settings that name a real model; tokens of unknown price count as free."""
-    known = model.meter.prices or Prices(0, 0)
+    """Settings that name a real model, and its prices if they are known."""
+    known = model.meter.prices or Prices(None, None)
     prices = replace(
         settings.prices,
         input_per_million=known.input_per_million,

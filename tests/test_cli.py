@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from coordkit import check, experiment
+from coordkit import check, cli, experiment
 from coordkit.cli import app
 from coordkit.data.generate_billing import generate_billing
 from coordkit.data.tables import write_dataset
@@ -102,6 +102,16 @@ def test_without_knockouts_they_are_not_measured(runs: Path) -> None:
     assert result.exit_code == 0, result.output
     (file,) = runs.glob("*/trials.parquet")
     assert pd.read_parquet(file)["stack"].nunique() == 7
+
+
+def test_without_a_terminal_progress_is_a_plain_line_now_and_then(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["run", "billing", "--tasks", 3, "--layers", "none", "--processes", 1, "--runs"]
+    assert call(*options, runs).stderr == "", "a short run says nothing"
+    monkeypatch.setattr(cli, "EVERY", 0)
+    told = call(*options, runs / "again").stderr
+    assert told == "billing: 0 of 3 trials\nbilling: 3 of 3 trials\n"
 
 
 def test_options_reach_the_settings(runs: Path, own: Path, tmp_path: Path) -> None:
