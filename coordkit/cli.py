@@ -48,7 +48,7 @@ class _Commands(TyperGroup):
         except USAGE_ERROR as error:
             if message := " ".join(error.format_message().split()):  # empty: the help was asked for
                 where = error.ctx.command_path if error.ctx else "coordkit"
-                typer.echo(f"coordkit: {message.rstrip('.')}; see {where} --help", err=True)
+                typer.echo(f"coordkit: {message.rstrip('.?')}; see {where} --help", err=True)
             sys.exit(OUR_ERROR)
 
 
@@ -57,6 +57,7 @@ app = typer.Typer(
     help="Measure what six coordination layers do to the failure rate of LLM agents.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -97,7 +98,7 @@ Processes = Annotated[
 Runs = Annotated[Path, typer.Option(metavar="DIR", help="Folder for trials and reports.")]
 Layers = Annotated[
     str,
-    typer.Option(metavar="LIST", help=f"full, none, or any of {','.join(LAYERS)}."),
+    typer.Option(metavar="LIST", help=f"full, none, or some of {', '.join(LAYERS)}."),
 ]
 Model = Annotated[
     str,
@@ -328,7 +329,10 @@ def data(
     tasks: Annotated[int, typer.Option(min=1, max=MAX_TASKS, help="Number of tasks.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="data/CASE", help="Folder to fill.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", file_okay=False, show_default="data/CASE", help="Folder to fill."
+        ),
     ] = None,
 ) -> None:
     """Make a synthetic data set of any size."""
@@ -399,7 +403,7 @@ def serve(
 @app.command()
 def columns(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with your tables.")],
-    case: CaseArgument,
+    case: Annotated[str, typer.Argument(metavar="CASE", help="billing or support.")],
 ) -> None:
     """Say which of your columns is taken for which, what is missing, how many tasks have labels.
 
@@ -471,11 +475,14 @@ def _kit_case(name: str) -> str:
 
 def _mix(modes: Sequence[str]) -> dict[str, float]:
     """Weights of fault modes from texts such as rate_limited=1."""
-    mix = {}
+    from coordkit.faults import default_mix
+
+    mix, known = {}, default_mix()
     for text in modes:
         mode, _, weight = text.partition("=")
-        if not re.fullmatch(r"\d+(\.\d+)?", weight):
-            _fail(f"--mode cannot be '{text}'; write it like rate_limited=1")
+        if mode not in known or not re.fullmatch(r"\d+(\.\d+)?", weight):
+            known_modes = ", ".join(known)
+            _fail(f"--mode cannot be '{text}'; write it like rate_limited=1; modes: {known_modes}")
         mix[mode] = float(weight)
     return mix
 
@@ -542,7 +549,8 @@ def _one_case_per_folder(cases: Sequence[str], data: Path | None) -> None:
 
 def _check_targets(option: str, file: Path | None, runs: Path) -> None:
     """Complain of places that cannot be written before hours are spent on results for them."""
-    if file and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+    folder = file.parent if file else runs
+    if file and (file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK)):
         _fail(f"{option} {file}: cannot be written; its folder must exist and be yours to write")
     there = next(folder for folder in [runs, *runs.parents] if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -647,7 +655,7 @@ def _measure(
 ) -> tuple[pd.DataFrame, Path]:
     """Run stacks, and say on the way how far they are."""
     from coordkit.experiment import run as run_stacks
-    from coordkit.models import BudgetReached, ModelProblem
+    from coordkit.models import BudgetReached, ModelProblem, NotInCache
 
     counts = [0, 0]
     try:
@@ -663,7 +671,7 @@ def _measure(
             raise
         why = str(stopped) or "stopped"
         kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
-        if not isinstance(stopped, BudgetReached):  # it says itself how to go on
+        if not isinstance(stopped, BudgetReached | NotInCache):  # they say how to go on
             kept += "; the same command continues there"
         typer.echo(f"\ncoordkit: {why}; {kept}", err=True)
         raise typer.Exit(STOPPED if isinstance(stopped, KeyboardInterrupt) else OUR_ERROR) from None

@@ -677,8 +677,8 @@ def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseCh
         problem = _one_line(raised, secrets_of())
     if not spec.startswith("openai:"):
         problem += (
-            "; write openai:NAME for any OpenAI-compatible endpoint, or PROVIDER:NAME with the "
-            "packages langchain and the provider's installed"
+            "; write simulated, openai:NAME for any OpenAI-compatible endpoint, or PROVIDER:NAME "
+            "with the packages langchain and the provider's installed"
         )
     elif not os.environ.get("OPENAI_API_KEY"):
         problem = "set OPENAI_API_KEY (any text will do for a server that wants none)"

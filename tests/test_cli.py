@@ -245,12 +245,14 @@ def test_check_fails_for_what_is_needed(
         (["ladder", "billing", "--json", "."], "--json .: cannot be written"),
         (["ladder", "billing", "--data", "absent"], "absent: there is no such directory"),
         (["run", "billing", "--layers", "context,magic"], "unknown layers: magic"),
+        (["run", "billing", "--json", "a-file/x.json"], "--json a-file/x.json: cannot be written"),
     ],
 )
 def test_bad_options_get_one_message(
     arguments: list[str], told: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
     text = complaint(call(*arguments, "--runs", runs), runs)
     assert told in text
     assert text.count("\n") == 1
@@ -275,6 +277,8 @@ def test_numbers_out_of_range_are_refused(option: tuple[str, str], runs: Path) -
     ("arguments", "told"),
     [
         (["nonsense"], "No such command 'nonsense'; see"),
+        (["chek"], "No such command 'chek'. Did you mean 'check'; see"),
+        (["data", "billing", "--out", __file__], "is a file; see"),
         (["ladder"], "Missing argument 'CASE...'; see"),
         (["ladder", "billing", "--nonsense"], "No such option: --nonsense"),
         (["ladder", "billing", "--json"], "'--json' requires an argument; see"),
@@ -285,6 +289,16 @@ def test_what_cannot_be_understood_gets_one_line_like_any_error(
 ) -> None:
     text = complaint(call(*arguments))
     assert told in text and text.endswith(" --help\n") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", "ladder run stacks trace data serve columns check".split())
+def test_every_command_has_a_help_that_is_not_cut_off(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = call(command, "-h")
+    assert shown.exit_code == 0 and shown.output == call(command, "--help").output
+    assert "…" not in shown.output
 
 
 def test_no_command_shows_the_help_and_a_question_can_be_left(

@@ -94,13 +94,14 @@ def test_unknown_prices_are_called_unknown_and_never_nothing(tmp_path: Path) -> 
     done = call(*ladder)
     assert done.exit_code == 0, done.output
     assert "at unknown prices (the price table has none for this model: give" in done.stderr
-    assert " unknown \n" in done.stdout and "0.0000" not in done.stdout
+    assert "1.0  unknown" in done.stdout and "0.0000" not in done.stdout
     assert "USD unknown: the price table lacks this model; give --price-in" in done.stdout
     assert json.loads(file.read_text())["rungs"][0]["cost_per_task_usd"] is None
     (report,) = tmp_path.rglob("report.html")
     assert "<td>unknown</td>" in report.read_text(encoding="utf-8")
     done = call(*ladder, *PRICED)
-    assert "unknown" not in done.stdout and done.exit_code == 0
+    assert done.exit_code == 0
+    assert "1.0  unknown" not in done.stdout and "USD unknown" not in done.stdout
     assert json.loads(file.read_text())["rungs"][0]["cost_per_task_usd"] > 0
 
 
@@ -142,7 +143,8 @@ def test_what_is_wrong_with_an_endpoint_is_one_line_without_the_key(
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
     gone = call(*options)
     assert "cannot be used" in complaint(gone) and wrong not in gone.output
-    assert "no answer of openai:stand-in" in complaint(call(*options, "--replay"))
+    told = complaint(call(*options, "--replay"))
+    assert "no answer of openai:stand-in" in told and "the same command" not in told
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert wrong.encode() not in written
 
@@ -157,4 +159,4 @@ def test_options_of_a_real_model_are_for_a_real_model(tmp_path: Path) -> None:
                           "--runs", tmp_path))  # fmt: skip
     assert "no-such-provider:x cannot be made" in told
     told = complaint(call("run", "billing", "--tasks", "3", "--model", "foo", "--runs", tmp_path))
-    assert "write openai:NAME" in told and "PROVIDER:NAME" in told
+    assert "write simulated, openai:NAME" in told and "PROVIDER:NAME" in told
