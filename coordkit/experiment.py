@@ -521,18 +521,19 @@ def _is_worker() -> bool:
 
 @cache
 def _end_with_parent() -> None:
-    """Once per worker: see that it does not outlive a parent that was killed.
+    """Once per worker: see that it does not outlive a parent that was killed, as loky's would.
 
-    A worker of loky's waits for work for minutes. (On Windows it still does: a parent's id stays.)
+    Not on Windows, where a process is never told of another parent.
     """
-    parent = os.getppid()
+    parent = multiprocessing.parent_process()
 
-    def watch() -> None:
-        while os.getppid() == parent:
+    def watch(pid: int | None) -> None:
+        while os.getppid() == pid:
             time.sleep(1)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    if parent and os.name == "posix":
+        threading.Thread(target=watch, args=(parent.pid,), daemon=True).start()
 
 
 @dataclass(frozen=True)
