@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
 import shutil
 import sqlite3
 import sys
@@ -46,8 +47,8 @@ def checks(root: Path = ROOT) -> list[Check]:
     """Look at everything coordkit needs; nothing is installed or left behind.
 
     root: the folder that holds data/ and runs/.
-    Returns one Check per thing: Python, the packages, SQLite, the sample data, runs/, LangGraph
-    and, as the only optional one, Chromium.
+    Returns one Check per thing: coordkit, Python, the packages, SQLite, the sample data, runs/,
+    LangGraph, the endpoint of a real model and, as the only optional one, Chromium.
     """
     return [
         *distribution_checks(),
@@ -55,6 +56,7 @@ def checks(root: Path = ROOT) -> list[Check]:
         sample_check(root),
         runs_check(root),
         langgraph_check(),
+        endpoint_check(),
         chromium_check(),
     ]
 
@@ -101,6 +103,7 @@ def distribution_checks() -> list[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     supported = SpecifierSet(metadata["Requires-Python"])
     return [
+        Check("coordkit", True, metadata["Version"], ""),
         Check(
             "Python",
             supported.contains(version),
@@ -189,6 +192,14 @@ def _smoke_graph() -> int:
     graph.add_edge(START, "add_one")
     graph.add_edge("add_one", END)
     return int(graph.compile().invoke({"value": 1})["value"])
+
+
+def endpoint_check() -> Check:
+    """Say which settings of ``--model openai:NAME`` are there, and never what they are."""
+    names = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+    found = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in names]
+    detail = f"{', '.join(found)}; only --model openai:NAME uses them"
+    return Check("your model", True, detail, "")
 
 
 def chromium_check() -> Check:

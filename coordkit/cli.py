@@ -10,8 +10,9 @@ import json
 import os
 import re
 import sys
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ class _Commands(TyperGroup):
         except USAGE_ERROR as error:
             if message := " ".join(error.format_message().split()):  # empty: the help was asked for
                 where = error.ctx.command_path if error.ctx else "coordkit"
-                typer.echo(f"coordkit: {message.rstrip('.')}; see {where} --help", err=True)
+                typer.echo(f"coordkit: {message.rstrip('.?')}; see {where} --help", err=True)
             sys.exit(OUR_ERROR)
 
 
@@ -56,11 +57,13 @@ app = typer.Typer(
     help="Measure what six coordination layers do to the failure rate of LLM agents.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
 MAX_TASKS = 200_000
 MIN_WIDTH = 100  # of tables, where the output is no terminal
+EVERY = 30.0  # seconds between lines of progress, where the output is no terminal
 FEW = 30  # tasks; a bootstrap of fewer tells less than its interval says
 
 CaseArgument = Annotated[
@@ -95,7 +98,7 @@ Processes = Annotated[
 Runs = Annotated[Path, typer.Option(metavar="DIR", help="Folder for trials and reports.")]
 Layers = Annotated[
     str,
-    typer.Option(metavar="LIST", help=f"full, none, or any of {','.join(LAYERS)}."),
+    typer.Option(metavar="LIST", help=f"full, none, or some of {', '.join(LAYERS)}."),
 ]
 Model = Annotated[
     str,
@@ -326,7 +329,10 @@ def data(
     tasks: Annotated[int, typer.Option(min=1, max=MAX_TASKS, help="Number of tasks.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", show_default="data/CASE", help="Folder to fill.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", file_okay=False, show_default="data/CASE", help="Folder to fill."
+        ),
     ] = None,
 ) -> None:
     """Make a synthetic data set of any size."""
@@ -397,7 +403,7 @@ def serve(
 @app.command()
 def columns(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with your tables.")],
-    case: CaseArgument,
+    case: Annotated[str, typer.Argument(metavar="CASE", help="billing or support.")],
 ) -> None:
     """Say which of your columns is taken for which, what is missing, how many tasks have labels.
 
@@ -469,11 +475,14 @@ def _kit_case(name: str) -> str:
 
 def _mix(modes: Sequence[str]) -> dict[str, float]:
     """Weights of fault modes from texts such as rate_limited=1."""
-    mix = {}
+    from coordkit.faults import default_mix
+
+    mix, known = {}, default_mix()
     for text in modes:
         mode, _, weight = text.partition("=")
-        if not re.fullmatch(r"\d+(\.\d+)?", weight):
-            _fail(f"--mode cannot be '{text}'; write it like rate_limited=1")
+        if mode not in known or not re.fullmatch(r"\d+(\.\d+)?", weight):
+            known_modes = ", ".join(known)
+            _fail(f"--mode cannot be '{text}'; write it like rate_limited=1; modes: {known_modes}")
         mix[mode] = float(weight)
     return mix
 
@@ -540,7 +549,8 @@ def _one_case_per_folder(cases: Sequence[str], data: Path | None) -> None:
 
 def _check_targets(option: str, file: Path | None, runs: Path) -> None:
     """Complain of places that cannot be written before hours are spent on results for them."""
-    if file and (file.is_dir() or not os.access(file.parent, os.W_OK)):
+    folder = file.parent if file else runs
+    if file and (file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK)):
         _fail(f"{option} {file}: cannot be written; its folder must exist and be yours to write")
     there = next(folder for folder in [runs, *runs.parents] if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -548,9 +558,15 @@ def _check_targets(option: str, file: Path | None, runs: Path) -> None:
 
 
 def _unknown_task(case: str, task_id: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(task_id, known, n=3, cutoff=0.5)
-    hint = f"nearest: {', '.join(near)}; " if near else ""
+    by_short = {_short(name): name for name in known}
+    near = difflib.get_close_matches(_short(task_id), by_short, n=3, cutoff=0.85)
+    hint = f"nearest: {', '.join(by_short[name] for name in near)}; " if near else ""
     return f"{case} has no task '{task_id}'; {hint}coordkit trace {case} lists all {len(known):,}"
+
+
+def _short(task_id: str) -> str:
+    """An id as people type it: in any case, without the zeros in front of its number."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", task_id.casefold())
 
 
 # --- a real model --------------------------------------------------------------------------------
@@ -586,7 +602,7 @@ def _prices(price: tuple[float | None, float | None]) -> Prices | None:
         if price != (None, None):
             _fail("--price-in and --price-out belong together; give both, USD per million tokens")
         return None
-    return Prices(*price)  # type: ignore[arg-type]  # neither is None here
+    return Prices(*price)
 
 
 def _with_chat(
@@ -615,7 +631,14 @@ def _agree(
     if chat.responses.count():
         kept = f"{chat.responses.count():,} responses are kept in {chat.responses.path}"
         typer.echo(f"{kept}; what is among them costs nothing", err=True)
-    if not yes and not typer.confirm("Go on?", err=True):
+    try:
+        agreed = yes or typer.confirm("Go on?", err=True)
+    except RuntimeError:  # typer.Abort is one; another comes of a standard input that is closed
+        if sys.stdin and sys.stdin.isatty():
+            raise
+        typer.echo(err=True)
+        _fail("there is no terminal to ask at; add --yes to spend money without being asked")
+    if not agreed:
         raise typer.Exit(STOPPED)
     chat.check()  # not before: it sends requests
 
@@ -630,26 +653,17 @@ def _measure(
     workers: int | None,
     chat: MeteredChatModel | None = None,
 ) -> tuple[pd.DataFrame, Path]:
-    """Run stacks under a progress bar."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
+    """Run stacks, and say on the way how far they are."""
     from coordkit.experiment import run as run_stacks
-    from coordkit.models import ModelProblem
+    from coordkit.models import BudgetReached, ModelProblem, NotInCache
 
     counts = [0, 0]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TextColumn("trials, left:"), TimeLeft())  # fmt: skip
     try:
-        with Progress(*columns, console=_console(True), transient=True,
-                      speed_estimate_period=600) as bar:  # fmt: skip
-            line = bar.add_task(settings.case, total=None)
+        with _progress(settings.case) as show:
 
             def progress(done: int, total: int) -> None:
-                if not counts[1]:  # what an earlier run has done says nothing of the speed
-                    bar.reset(line, total=total, completed=done)
                 counts[:] = done, total
-                bar.update(line, completed=done)
+                show(done, total)
 
             table, folder = run_stacks(settings, stacks, runs, workers, progress, chat)
     except (KeyboardInterrupt, ModelProblem) as stopped:
@@ -657,11 +671,38 @@ def _measure(
             raise
         why = str(stopped) or "stopped"
         kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
-        typer.echo(f"\ncoordkit: {why}; {kept}; the same command continues there", err=True)
+        if not isinstance(stopped, BudgetReached | NotInCache):  # they say how to go on
+            kept += "; the same command continues there"
+        typer.echo(f"\ncoordkit: {why}; {kept}", err=True)
         raise typer.Exit(STOPPED if isinstance(stopped, KeyboardInterrupt) else OUR_ERROR) from None
     if chat:
         typer.echo(f"{settings.model}: {chat.meter}", err=True)
     return table, folder
+
+
+@contextmanager
+def _progress(case: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of trials done and in all; where there is no terminal, a line now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    told, console = time.monotonic(), _console(True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn("trials, left:"), TimeLeft())  # fmt: skip
+    with Progress(*columns, console=console, transient=True, speed_estimate_period=600,
+                  disable=not console.is_terminal) as bar:  # fmt: skip
+        line = bar.add_task(case, total=None)
+
+        def show(done: int, total: int) -> None:
+            nonlocal told
+            if bar.tasks[line].total is None:  # an earlier run's part says nothing of the speed
+                bar.reset(line, total=total, completed=done)
+            bar.update(line, completed=done)
+            if bar.disable and time.monotonic() - told >= EVERY:
+                told = time.monotonic()
+                typer.echo(f"{case}: {done:,} of {total:,} trials", err=True)
+
+        yield show
 
 
 def _console(err: bool = False) -> Any:
@@ -691,6 +732,8 @@ def _close(
     console = _console()
     compared = any(len(summary["rungs"]) > 1 for summary, _ in results)
     console.print(_LEGEND.format(_COMPARED if compared else ""), style="dim")
+    if results[0][0]["rungs"][0]["cost_per_task_usd"] is None:
+        console.print(_UNPRICED, style="dim")
     if report:
         from coordkit.report import write_report
 
@@ -709,6 +752,8 @@ _LEGEND = """\
 failure rate: Wilson 95 % interval beneath. {}Calls, tokens, USD: means per task; USD
 counts tokens and 1.50 a review, a budget tokens only. The person is simulated with any model: they
 know the right outcome of a task shown to them, and err at the rate set."""
+
+_UNPRICED = "USD unknown: the price table lacks this model; give --price-in and --price-out."
 
 
 def _table(summary: Summary) -> Any:
@@ -756,7 +801,7 @@ def _shares_table(stacks: pd.DataFrame) -> Any:
 
 
 def _cells(entry: Entry) -> Iterator[str]:
-    from coordkit.ladder import interval, p_text, percent, points
+    from coordkit.ladder import interval, p_text, percent, points, usd
 
     asked = entry["knockout_escalated"]
     missed = f"{percent(asked / entry['trials'])} esc." if asked is not None else ""
@@ -769,7 +814,7 @@ def _cells(entry: Entry) -> Iterator[str]:
     yield f"{entry['silent']}\n{entry['loud']}"
     yield percent(entry["escalated"] / entry["trials"])
     yield f"{entry['calls_per_task']:.1f}\n{entry['tokens_per_task']:,.0f}"
-    yield f"{entry['cost_per_task_usd']:.4f}"
+    yield usd(entry["cost_per_task_usd"])
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -309,7 +311,7 @@ COLUMNS = {
     "calls": "model calls, failed deliveries included",
     "input_tokens": "tokens sent (counted; the simulated model counts four characters as one)",
     "output_tokens": "tokens received",
-    "cost_usd": "tokens and reviews at the price table, USD",
+    "cost_usd": "tokens and reviews at the price table, USD; NaN if no prices are known",
     "seconds": "modelled latency of the calls, seconds; not the simulation's wall clock",
     "faults": "JSON list of injected faults: mode, step, attempt, fate",
 }
@@ -492,6 +494,7 @@ def _run_block(settings: Settings, block: Block, model: BaseChatModel | None) ->
     """Run one block of tasks, in this or another process or thread."""
     if threading.current_thread() is threading.main_thread() and _is_worker():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+        _end_with_parent()
     bench = _own_bench(settings, block.stack, model) if model else _bench(settings, block.stack)
     if _is_worker():
         _collect_seldom()
@@ -513,9 +516,24 @@ def _collect_seldom() -> None:
 
 
 def _is_worker() -> bool:
-    import multiprocessing
-
     return multiprocessing.parent_process() is not None
+
+
+@cache
+def _end_with_parent() -> None:
+    """Once per worker: see that it does not outlive a parent that was killed, as loky's would.
+
+    Not on Windows, where a process is never told of another parent.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch(pid: int | None) -> None:
+        while os.getppid() == pid:
+            time.sleep(1)
+        os._exit(1)
+
+    if parent and os.name == "posix":
+        threading.Thread(target=watch, args=(parent.pid,), daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -588,8 +606,8 @@ def run(
 
 
 def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
-    """Settings that name a real model; tokens of unknown price count as free."""
-    known = model.meter.prices or Prices(0, 0)
+    """Settings that name a real model, and its prices if they are known."""
+    known = model.meter.prices or Prices(None, None)
     prices = replace(
         settings.prices,
         input_per_million=known.input_per_million,

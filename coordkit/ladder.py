@@ -7,6 +7,7 @@ one per case; its key ``mechanism`` says what became of the faults and why trial
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
@@ -70,8 +71,9 @@ def summarise(table: pd.DataFrame, settings: Settings, rungs: Sequence[int]) -> 
           the layer that this rung adds, the failure rate of all six layers without it minus that
           of all six (positive: it helps). ``knockout_escalated``: trials escalated without it.
           Null where not measured.
-        - ``calls_per_task``, ``tokens_per_task`` (in and out), ``cost_per_task_usd`` and
-          ``seconds`` (modelled latency of the calls, not the wall clock): means over trials.
+        - ``calls_per_task``, ``tokens_per_task`` (in and out), ``cost_per_task_usd`` (null if no
+          prices are known) and ``seconds`` (modelled latency of the calls, not the wall clock):
+          means over trials.
         - ``pass_hat_k``: pass^1 to pass^K for K trials per task; only with several trials.
 
     Raises:
@@ -158,6 +160,7 @@ def _entry(table: pd.DataFrame, stack: Stack, before: Stack | None) -> Entry:
     part = table[table["stack"] == stack.label]
     layers = [layer for layer in LAYERS if stack.has(layer)]
     low, high = failure_interval(failed)
+    cost = float(part["cost_usd"].mean())
     loud = int(part["loud"].sum())
     entry = {
         "rung": rung_of(layers),
@@ -174,7 +177,7 @@ def _entry(table: pd.DataFrame, stack: Stack, before: Stack | None) -> Entry:
         **_knockout(table, rung_of(layers)),
         "calls_per_task": float(part["calls"].mean()),
         "tokens_per_task": float((part["input_tokens"] + part["output_tokens"]).mean()),
-        "cost_per_task_usd": float(part["cost_usd"].mean()),
+        "cost_per_task_usd": None if math.isnan(cost) else cost,
         "seconds": float(part["seconds"].mean()),
     }
     trials = failed.shape[1]
@@ -229,6 +232,11 @@ def p_text(p: float | None) -> str:
     if p is None:
         return ""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def usd(amount: float | None) -> str:
+    """An amount with four decimals; ``unknown`` for none."""
+    return "unknown" if amount is None else f"{amount:.4f}"
 
 
 def added(entry: Entry, before: Entry | None) -> str:

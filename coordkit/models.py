@@ -96,7 +96,7 @@ class Meter:
     """
 
     def __init__(self, prices: Prices | None, budget: float | None = None) -> None:
-        if budget is not None and prices is None:
+        if budget is not None and not (prices and prices.of_tokens(1, 1) >= 0):
             raise ModelProblem(
                 "a budget needs prices, and the price table has none for this model: give "
                 "--price-in and --price-out, USD per million tokens"
@@ -131,7 +131,8 @@ class Meter:
             if self.budget is not None and self.spent + worst > self.budget:
                 raise BudgetReached(
                     f"stopped before the budget of {self.budget:g} USD would be exceeded: "
-                    f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}"
+                    f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}; "
+                    "the same command with a higher --budget-usd goes on, and what is paid is kept"
                 )
             self._in_flight.append(worst)
             self.sent += 1
@@ -676,8 +677,8 @@ def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseCh
         problem = _one_line(raised, secrets_of())
     if not spec.startswith("openai:"):
         problem += (
-            "; write openai:NAME for any OpenAI-compatible endpoint, or PROVIDER:NAME with the "
-            "packages langchain and the provider's installed"
+            "; write simulated, openai:NAME for any OpenAI-compatible endpoint, or PROVIDER:NAME "
+            "with the packages langchain and the provider's installed"
         )
     elif not os.environ.get("OPENAI_API_KEY"):
         problem = "set OPENAI_API_KEY (any text will do for a server that wants none)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -11,19 +12,21 @@ class Prices:
 
     Args:
         input_per_million, output_per_million: USD per million tokens; the defaults are the list
-            price of gpt-4.1-mini of 2025-04-14.
+            price of gpt-4.1-mini of 2025-04-14. None if not known.
         per_review: USD per review; three minutes of a person at 30 USD an hour (our assumption).
         first_token_seconds, tokens_per_second: latency of a call (our assumption).
     """
 
-    input_per_million: float = 0.40
-    output_per_million: float = 1.60
+    input_per_million: float | None = 0.40
+    output_per_million: float | None = 1.60
     per_review: float = 1.50
     first_token_seconds: float = 0.5
     tokens_per_second: float = 80.0
 
     def of_tokens(self, sent: float, received: float) -> float:
-        """USD for so many tokens."""
+        """USD for so many tokens; NaN if a price is not known."""
+        if self.input_per_million is None or self.output_per_million is None:
+            return math.nan
         return (sent * self.input_per_million + received * self.output_per_million) / 1e6
 
 

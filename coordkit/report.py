@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from coordkit.ladder import Entry, Summary, finding, interval, p_text, percent, points
+from coordkit.ladder import Entry, Summary, finding, interval, p_text, percent, points, usd
 from coordkit.plots import causes_figure, effect_figure, fates_figure, ladder_figure, names
 
 _PAGE = """<!DOCTYPE html>
@@ -70,7 +70,8 @@ layer that is missing may show there and not in the failure rate.</dd>
 <dt>escalated</dt><dd>A person was asked. Not a success by itself: the reviewer decides, and
 errs.</dd>
 <dt>cost, seconds</dt><dd>Counted tokens, calls and reviews times the price table in the settings;
-a model of cost and latency, not the simulation's own time.</dd>
+a model of cost and latency, not the simulation's own time. Unknown costs: the price table lacks the
+model; give --price-in and --price-out.</dd>
 <dt>cause</dt><dd>A slip is the cause if the same trial succeeds without slips; otherwise it is what
 was missing from the prompts.</dd>
 <dt>fate of a fault</dt><dd><em>Repaired</em>: a check sent it back, or a retry got through.
@@ -159,7 +160,7 @@ def _cells(name: str, entry: Entry) -> list[str]:
         percent(entry["escalated"] / entry["trials"]),
         f"{entry['calls_per_task']:.1f}",
         f"{entry['tokens_per_task']:,.0f}",
-        f"{entry['cost_per_task_usd']:.4f}",
+        usd(entry["cost_per_task_usd"]),
         f"{entry['seconds']:.1f}",
     ]
 

@@ -47,6 +47,14 @@ def test_a_package_in_range_is_ok(installed) -> None:
     assert one(results, "numpy").ok
 
 
+def test_an_endpoint_is_told_of_but_its_key_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    found = check.endpoint_check()
+    assert found.ok and "sk-canary" not in str(found)
+    assert "OPENAI_API_KEY is set, OPENAI_BASE_URL is not set" in found.detail
+
+
 def test_a_package_out_of_range_is_mended_by_its_range(installed) -> None:
     installed("Requires-Python: >=3.11", "Requires-Dist: numpy<0.5")
     found = one(check.distribution_checks(), "numpy")
@@ -69,7 +77,7 @@ def test_extras_and_other_platforms_are_left_out(installed) -> None:
         'Requires-Dist: coordkit-no-such-package>=1; extra == "dev"',
         'Requires-Dist: coordkit-no-such-package>=1; sys_platform == "none"',
     )
-    assert [c.name for c in check.distribution_checks()] == ["Python"]
+    assert [c.name for c in check.distribution_checks()] == ["coordkit", "Python"]
 
 
 def test_an_old_python_is_missing(installed) -> None:
@@ -164,12 +172,14 @@ def test_all_checks_together(installed, samples: Path) -> None:
     installed("Requires-Python: >=3.11", "Requires-Dist: numpy")
     results = check.checks(samples)
     assert [c.name for c in results] == [
+        "coordkit",
         "Python",
         "numpy",
         "SQLite with FTS5",
         "sample data",
         "runs/ can be written",
         "LangGraph runs a graph",
+        "your model",
         "Chromium",
     ]
     assert check.report(results).endswith("everything needed is here")

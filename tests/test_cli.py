@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from coordkit import check, experiment
+from coordkit import check, cli, experiment
 from coordkit.cli import app
 from coordkit.data.generate_billing import generate_billing
 from coordkit.data.tables import write_dataset
@@ -104,6 +104,16 @@ def test_without_knockouts_they_are_not_measured(runs: Path) -> None:
     assert pd.read_parquet(file)["stack"].nunique() == 7
 
 
+def test_without_a_terminal_progress_is_a_plain_line_now_and_then(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["run", "billing", "--tasks", 3, "--layers", "none", "--processes", 1, "--runs"]
+    assert call(*options, runs).stderr == "", "a short run says nothing"
+    monkeypatch.setattr(cli, "EVERY", 0)
+    told = call(*options, runs / "again").stderr
+    assert told == "billing: 0 of 3 trials\nbilling: 3 of 3 trials\n"
+
+
 def test_options_reach_the_settings(runs: Path, own: Path, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     result = call("ladder", "billing", "--tasks", 6, "--seed", 3, "--trials", 2, "--reliability",
@@ -171,12 +181,17 @@ def test_trace_lists_the_tasks() -> None:
     assert len(result.stdout.split()) == 7
 
 
-def test_trace_of_an_unknown_task_names_the_nearest() -> None:
-    ids = call("trace", "billing").stdout.split()
-    text = complaint(call("trace", "billing", ids[0] + "x"))
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("BNK-000019x", "BNK-000019"), ("bnk-19", "BNK-000019"), ("BNK-0000019", "BNK-000019"),
+     ("BNK-999999", ""), ("TKT-000077", ""), ("foo", "")],
+)  # fmt: skip
+def test_trace_of_an_unknown_task_names_those_near_it_if_any_are(typed: str, meant: str) -> None:
+    text = complaint(call("trace", "billing", typed))
     assert text.count("\n") == 1
-    assert ids[0] in text
     assert "coordkit trace billing lists all" in text
+    near = text.partition("nearest: ")[2].partition(";")[0].split(", ")
+    assert near[0] == meant and len(near) <= 3
 
 
 def test_data_fills_a_folder(tmp_path: Path) -> None:
@@ -193,11 +208,12 @@ def test_data_without_a_case_makes_both(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "data/support/tickets.csv").exists()
 
 
-def test_data_does_not_mix_with_what_is_there(own: Path) -> None:
-    (own / "mine.csv").write_text("a\n1\n")
-    assert "mine.csv is not part of this data set" in complaint(
-        call("data", "billing", "--tasks", 5, "--out", own)
-    )
+def test_data_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
+    for name in ("mine", "theirs", "yours"):
+        (tmp_path / f"{name}.csv").write_text("a\n1\n")
+    text = complaint(call("data", "billing", "--tasks", 5, "--out", tmp_path))
+    assert "mine.csv is not part of this data set, nor are 2 other files there; choose" in text
+    assert text.count("\n") == 1
 
 
 @pytest.mark.parametrize(("ok", "optional", "code"), [(True, False, 0), (False, True, 0),
@@ -229,12 +245,14 @@ def test_check_fails_for_what_is_needed(
         (["ladder", "billing", "--json", "."], "--json .: cannot be written"),
         (["ladder", "billing", "--data", "absent"], "absent: there is no such directory"),
         (["run", "billing", "--layers", "context,magic"], "unknown layers: magic"),
+        (["run", "billing", "--json", "a-file/x.json"], "--json a-file/x.json: cannot be written"),
     ],
 )
 def test_bad_options_get_one_message(
     arguments: list[str], told: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("a-file").touch()
     text = complaint(call(*arguments, "--runs", runs), runs)
     assert told in text
     assert text.count("\n") == 1
@@ -259,6 +277,8 @@ def test_numbers_out_of_range_are_refused(option: tuple[str, str], runs: Path) -
     ("arguments", "told"),
     [
         (["nonsense"], "No such command 'nonsense'; see"),
+        (["chek"], "No such command 'chek'. Did you mean 'check'; see"),
+        (["data", "billing", "--out", __file__], "is a file; see"),
         (["ladder"], "Missing argument 'CASE...'; see"),
         (["ladder", "billing", "--nonsense"], "No such option: --nonsense"),
         (["ladder", "billing", "--json"], "'--json' requires an argument; see"),
@@ -269,6 +289,16 @@ def test_what_cannot_be_understood_gets_one_line_like_any_error(
 ) -> None:
     text = complaint(call(*arguments))
     assert told in text and text.endswith(" --help\n") and text.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", "ladder run stacks trace data serve columns check".split())
+def test_every_command_has_a_help_that_is_not_cut_off(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = call(command, "-h")
+    assert shown.exit_code == 0 and shown.output == call(command, "--help").output
+    assert "…" not in shown.output
 
 
 def test_no_command_shows_the_help_and_a_question_can_be_left(

@@ -542,20 +542,23 @@ from coordkit.experiment import Settings, run
 from coordkit.faults import Simulation
 from coordkit.stack import Stack
 settings = Settings("billing", tasks=30, simulation=Simulation(reliability=0.85))
-run(settings, [Stack.rung(k) for k in (1, 4, 6)], Path(sys.argv[1]), processes=1)
+run(settings, [Stack.rung(k) for k in (1, 4, 6)], Path(sys.argv[1]), processes=2)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_a_killed_process_is_continued(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_workers_and_is_continued(
+    undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
     child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD, str(tmp_path)],
-                             cwd=Path(__file__).parents[1])  # fmt: skip
+                             cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("part-*.parquet")):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
-    child.wait()
+    child.communicate(timeout=30)  # returns when the workers, which share its output, have ended
+    assert child.returncode == -signal.SIGKILL
     (folder,) = tmp_path.iterdir()
     finished = list(folder.glob("part-*.parquet"))
     table, same_folder = run(replace(SETTINGS), THREE, tmp_path, processes=1)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from coordkit.cli import app
 from coordkit.faults import Simulation
+from coordkit.responses import Responses
 from coordkit.serve import Options, Served, serving
 
 CANARY = "sk-canary-0123456789abcdef"
@@ -80,16 +81,50 @@ def test_nothing_is_spent_without_a_yes(tmp_path: Path) -> None:
     result = call(*RUN, *PRICED, "--runs", tmp_path, input="n\n")
     assert result.exit_code == 130 and "Go on?" in result.output
     assert not list(tmp_path.glob("*/*.parquet"))
+    nobody = call(*RUN, *PRICED, "--runs", tmp_path)  # standard input is at its end
+    assert "no terminal to ask at; add --yes" in complaint(nobody)
+    assert not list(tmp_path.glob("*/*.parquet"))
 
 
 @pytest.mark.usefixtures("key")
-def test_a_budget_stops_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    options = (*RUN, "--layers", "context,planning,execution,state", "--yes", "--runs", tmp_path)
+def test_unknown_prices_are_called_unknown_and_never_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    ladder = ("ladder", "billing", "--tasks", "2", "--rungs", "0", "--model", "openai:stand-in",
+              "--yes", "--runs", tmp_path, "--json", file)  # fmt: skip
+    done = call(*ladder)
+    assert done.exit_code == 0, done.output
+    assert "at unknown prices (the price table has none for this model: give" in done.stderr
+    assert "1.0  unknown" in done.stdout and "0.0000" not in done.stdout
+    assert "USD unknown: the price table lacks this model; give --price-in" in done.stdout
+    assert json.loads(file.read_text())["rungs"][0]["cost_per_task_usd"] is None
+    (report,) = tmp_path.rglob("report.html")
+    assert "<td>unknown</td>" in report.read_text(encoding="utf-8")
+    done = call(*ladder, *PRICED)
+    assert done.exit_code == 0
+    assert "1.0  unknown" not in done.stdout and "USD unknown" not in done.stdout
+    assert json.loads(file.read_text())["rungs"][0]["cost_per_task_usd"] > 0
+
+
+@pytest.mark.usefixtures("key")
+def test_a_budget_stops_and_the_same_command_with_a_higher_one_pays_for_the_rest(
+    tmp_path: Path,
+) -> None:
+    command = (*RUN, "--layers", "context,planning,execution,state", "--yes")
+    options = (*command, "--runs", tmp_path / "runs")
     assert "--price-in" in complaint(call(*options, "--budget-usd", "1"))
     told = complaint(call(*options, *PRICED, "--budget-usd", "0.03"))
     assert "stopped before the budget of 0.03 USD" in told and "USD spent" in told
-    assert "trials of billing are kept" in told and "the same command continues" in told
-    assert call(*options, *PRICED, "--budget-usd", "1").exit_code == 0
+    assert "trials of billing are kept" in told
+    assert "the same command with a higher --budget-usd goes on, and what is paid is kept" in told
+    paid = Responses(tmp_path / "runs" / "responses.sqlite").count()
+    rest = sent(call(*options, *PRICED, "--budget-usd", "1"))
+    assert paid > 0 and paid + rest == sent(call(*command, *PRICED, "--runs", tmp_path / "all"))
+
+
+def sent(result: Result) -> int:
+    """How many requests a command says that it sent."""
+    assert result.exit_code == 0, result.output
+    return int(result.stderr.split(" requests sent")[0].split()[-1])
 
 
 def test_what_is_wrong_with_an_endpoint_is_one_line_without_the_key(
@@ -108,7 +143,8 @@ def test_what_is_wrong_with_an_endpoint_is_one_line_without_the_key(
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
     gone = call(*options)
     assert "cannot be used" in complaint(gone) and wrong not in gone.output
-    assert "no answer of openai:stand-in" in complaint(call(*options, "--replay"))
+    told = complaint(call(*options, "--replay"))
+    assert "no answer of openai:stand-in" in told and "the same command" not in told
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert wrong.encode() not in written
 
@@ -123,4 +159,4 @@ def test_options_of_a_real_model_are_for_a_real_model(tmp_path: Path) -> None:
                           "--runs", tmp_path))  # fmt: skip
     assert "no-such-provider:x cannot be made" in told
     told = complaint(call("run", "billing", "--tasks", "3", "--model", "foo", "--runs", tmp_path))
-    assert "write openai:NAME" in told and "PROVIDER:NAME" in told
+    assert "write simulated, openai:NAME" in told and "PROVIDER:NAME" in told

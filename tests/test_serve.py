@@ -30,7 +30,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from coordkit.experiment import Settings, case_of, make_bench, run_trial
-from coordkit.faults import MALFORMED, SLIPS, Simulation
+from coordkit.faults import MALFORMED, SLIPS, Simulation, default_mix
 from coordkit.layers.execution import is_transient
 from coordkit.prompt import Request, write_prompt
 from coordkit.serve import Options, Served, serving
@@ -1066,12 +1066,15 @@ def test_the_command_serves_until_it_is_stopped(number: signal.Signals) -> None:
     assert token not in line + out + err
 
 
+MODES = f"write it like rate_limited=1; modes: {', '.join(default_mix())}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--host", "0.0.0.0"], "0.0.0.0 can be reached by others: set COORDKIT_SERVE_TOKEN first"),
-        (["--mode", "bad"], "--mode cannot be 'bad'; write it like rate_limited=1"),
-        (["--mode", "bad=1"], "unknown slip modes: bad"),
+        (["--mode", "rate_limited"], f"--mode cannot be 'rate_limited'; {MODES}"),
+        (["--mode", "bad=1"], f"--mode cannot be 'bad=1'; {MODES}"),
         (["--upstream", "nowhere"],
          "the upstream must be a URL such as https://host/v1, not 'nowhere'"),
     ],

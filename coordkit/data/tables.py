@@ -257,12 +257,9 @@ def write_dataset(files: dict[str, str], out: Path) -> None:
         path.relative_to(out).as_posix() for path in [*out.rglob("*.csv"), *out.rglob("*.md")]
     }
     if strangers := sorted(present - set(files)):
-        raise DataError(
-            [
-                f"{out / name} is not part of this data set; delete it or choose an empty directory"
-                for name in strangers
-            ]
-        )
+        others = f", nor are {len(strangers) - 1} other files there" if strangers[1:] else ""
+        what = f"{out / strangers[0]} is not part of this data set{others}"
+        raise DataError([f"{what}; choose an empty directory"])
     for name, text in files.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
