@@ -295,6 +295,7 @@ def trace(
     model: Model = "simulated",
     runs: Runs = Path("runs"),
     replay: Replay = False,
+    yes: Yes = False,
 ) -> None:
     """Tell one trial step by step: what each agent saw and said, and why it failed.
 
@@ -315,8 +316,7 @@ def trace(
             _fail(_unknown_task(case, task_id, list(known)))
         else:
             chat = _chat(model, runs, seed, replay=replay)
-            if chat and not replay:
-                chat.check()
+            _agree([replace(settings, tasks=1, trials=1)], [stack], chat, yes or replay)
             bench = make_bench(_with_chat(settings, chat), stack, chat)
             _console().print(tell(bench, known[task_id], trial), markup=False, soft_wrap=True)
 

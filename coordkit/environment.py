@@ -144,8 +144,9 @@ class Environment:
             limit: most results to return.
             kind: restrict to one kind of record, such as ``customers``.
         """
-        found = dict.fromkeys(word.lower() for word in _WORD.findall(text))
-        words = [word for word in found if word not in self._common_words()]
+        found = list(dict.fromkeys(word.lower() for word in _WORD.findall(text)))
+        # Of a house with few customers, all the words of a name may be common.
+        words = [word for word in found if word not in self._common_words()] or found
         if not words:
             return []
         match = " OR ".join(f'"{word}"' for word in words)

@@ -27,7 +27,7 @@ Tables = BillingTables | SupportTables
 T = TypeVar("T", BillingTables, SupportTables)
 FILE = "labels.csv"
 RULE, DOUBTFUL = "rule", "doubtful"
-_TOKEN = re.compile(r"[A-Z0-9][A-Z0-9/_.-]*[A-Z0-9]|[A-Z0-9]")
+_TOKEN = re.compile(r"[^\W_][\w/.-]*[^\W_]|[^\W_]")
 
 # A message has an intent for sure if one of these, and always the same, matches every sentence of
 # it that is no courtesy. Strict: most messages have a sentence that no rule knows, and are asked.
@@ -222,12 +222,15 @@ def _aliases(customers: pd.DataFrame, customer_id: str) -> list[str]:
 
 
 def _propose_support(tables: SupportTables) -> pd.DataFrame:
-    from coordkit.cases.support import REFUND_WINDOW, USUAL_REFUND_DAYS, order_ids
+    from coordkit.cases.support import REFUND_WINDOW, USUAL_IDS, USUAL_REFUND_DAYS
 
     window = REFUND_WINDOW.search(tables.documents.get("policies/refunds", ""))
     days = int(window.group(1)) if window else USUAL_REFUND_DAYS
     orders = {str(r["order_id"]): r for r in tables.orders.astype(str).to_dict("records")}
-    ids, tickets = order_ids(tables.orders), tables.tickets.astype(str).to_dict("records")
+    ids, tickets = (
+        USUAL_IDS.of(tables.orders["order_id"]),
+        tables.tickets.astype(str).to_dict("records"),
+    )
     rows = [_propose_ticket(ticket, orders, days, ids) for ticket in tickets]
     columns = [*SUPPORT_LABELS, RULE, DOUBTFUL]
     return pd.DataFrame(rows, columns=columns, index=tables.tickets.index)
@@ -239,7 +242,8 @@ def _propose_ticket(
     from coordkit.cases.support import refunds_due
 
     read, unknown = _read(ticket["message"])
-    number = ids.first(ticket["message"])
+    numbers = ids.find(ticket["message"])
+    number = next(iter(numbers), "")
     order = orders.get(number, {})
     theirs = bool(order) and order["customer_id"] == ticket["customer_id"]
     guess = read or ["product_question"]
@@ -253,6 +257,7 @@ def _propose_ticket(
         "several keywords say what is asked": len(read) > 1,
         "a person has to find the invoice line": "invoice_question" in read,
         "it gives no order number": not number,
+        "it gives several order numbers": len(numbers) > 1,
         "the order is not this customer's": not theirs,
     }
     why = next((why for why, doubtful in doubts.items() if doubtful), "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coordkit.cases import billing, support
 from coordkit.cases.base import Case
 from coordkit.data.columns import (
     DECIMALS,
@@ -18,8 +19,8 @@ from coordkit.data.columns import (
     write_said,
 )
 from coordkit.data.files import DataError, RawTable
-from coordkit.data.schemas import TABLES, Table
-from coordkit.data.tables import read_billing, read_support
+from coordkit.data.schemas import TABLES, Table, show
+from coordkit.data.tables import BillingTables, read_billing, read_support
 from coordkit.labelling import DOUBTFUL, Labelled, Tables, label, propose, task_table
 
 TO_MEND = "To be mended first:"
@@ -87,7 +88,19 @@ def describe(directory: Path, case: str) -> str:
         tables = read_case(directory, case)
     except DataError as error:
         return "\n\n".join([*parts, f"{TO_MEND}\n{error}"])
-    return "\n\n".join([*parts, _describe_labels(tables, directory)])
+    return "\n\n".join([*parts, *_unread_ids(tables), _describe_labels(tables, directory)])
+
+
+def _unread_ids(tables: Tables) -> list[str]:
+    """A line on the ids that are not read in texts, if there are any."""
+    if isinstance(tables, BillingTables):
+        usual, ids = billing.USUAL_IDS, list(tables.invoices["invoice_id"])
+    else:
+        usual, ids = support.USUAL_IDS, list(tables.orders["order_id"])
+    if not (unread := usual.of(ids).unread(ids)):
+        return []
+    some = f"{len(unread):,} of {len(ids):,} ids, such as {show(unread[0])}"
+    return [f"{some}, are not read where a text names them; write them in one simple form"]
 
 
 def _describe(found: Found) -> str:

@@ -218,3 +218,14 @@ def test_a_reopened_file_has_its_data_and_what_trials_did(tmp_path: Path) -> Non
     assert len(again.rows("invoices")) == 3
     assert again.search("Acme Hardware", 1) == [again.document("customers/C-0001")]
     again.close()
+
+
+def test_a_name_is_found_where_every_word_of_it_is_common() -> None:
+    names = ["Acme Tools", "Bolt Bakery"]
+    customers = pd.DataFrame({"customer_id": ["C-1", "C-2"], "customer_name": names})
+    invoices = pd.DataFrame(
+        {"invoice_id": [f"INV-{i}" for i in range(200)], "customer_name": names * 100}
+    )
+    environment = Environment({"customers": customers, "invoices": invoices}, {})
+    (found,) = environment.search("acme tools", 8, kind="customers")
+    assert "C-1" in found

@@ -47,6 +47,8 @@ def folder(tmp_path):
         ({"text": "(INV-1002)."}, "exact", "INV-1002", False),
         ({"amount": "49.48"}, "short_payment", "INV-1002", True),
         ({"amount": "60.00"}, "over_payment", "INV-1002", True),
+        ({"received": "2026-07-02", "amount": "49.49"}, "early_discount", "INV-1002", False),
+        ({"received": "2026-07-03", "amount": "49.49"}, "short_payment", "INV-1002", True),
         ({"received": "2026-08-30", "amount": "49.49"}, "short_payment", "INV-1002", True),
         ({"text": "INV-10022"}, "unmatched", "", True),
         ({"text": "INV-1002 INV-1001"}, "batch", "INV-1002;INV-1001", True),
@@ -206,3 +208,16 @@ def test_a_message_cannot_pass_itself_off_as_markup(folder):
     text = PAYMENTS.replace("TRANSFER", "<script>x</script>")
     (folder / "payments.csv").write_text(text)
     assert "<script>" not in labeller(read_billing(folder), folder).shown.value
+
+
+def test_a_message_that_names_two_orders_stays_doubtful():
+    tables, _ = unlabelled(read_support(SAMPLES / "support"))
+    (ticket,) = tables.tickets[tables.tickets["ticket_id"] == "TKT-000005"].index
+    tables.tickets.loc[ticket, "message"] = "Not ORD-10001 but ORD-10002: please cancel it."
+    row = propose(tables).loc[ticket]
+    assert row[DOUBTFUL]
+    two = "it gives several order numbers"
+    own = tables.orders["order_id"].isin(["ORD-10001", "ORD-10002"])
+    tables.orders.loc[own, "customer_id"] = tables.tickets.loc[ticket, "customer_id"]
+    tables.tickets.loc[ticket, "message"] = "Cancel ORD-10001, cancel ORD-10002."
+    assert propose(tables).loc[ticket, RULE] == two

@@ -83,6 +83,9 @@ def test_nothing_is_spent_without_a_yes(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*/*.parquet"))
     nobody = call(*RUN, *PRICED, "--runs", tmp_path)  # standard input is at its end
     assert "no terminal to ask at; add --yes" in complaint(nobody)
+    one = ("trace", "billing", "BNK-000001", "--model", "openai:stand-in", "--runs", tmp_path)
+    result = call(*one, input="n\n")
+    assert result.exit_code == 130 and "about" in result.stderr and "Verdict" not in result.output
     assert not list(tmp_path.glob("*/*.parquet"))
 
 

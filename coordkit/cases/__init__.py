@@ -83,6 +83,8 @@ def _module(name: str) -> ModuleType:
         module = import_module(module_name)
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         if _sources.setdefault(module_name, source) != source:
+            # Bytecode counts as fresh for a file of the same second and size.
+            Path(str(module.__cached__)).unlink(missing_ok=True)
             module, _sources[module_name] = reload(module), source
     except (ImportError, ValueError, OSError, SyntaxError) as error:
         raise UnknownCase(f"case '{name}' cannot be imported: {error}") from None

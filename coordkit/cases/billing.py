@@ -86,8 +86,7 @@ class Post(StepAnswer):
     entries: list[Entry] = Field(description="The entries, together accounting for the payment.")
 
 
-NOUNS = ("invoice", "inv", "rechnung")
-USUAL_IDS = IdForms(("INV-12345",), NOUNS)
+USUAL_IDS = IdForms(("INV-12345",), ("invoice", "inv", "rechnung"))
 
 
 def extract_step(ids: IdForms) -> Step:
@@ -550,7 +549,7 @@ class Billing(Case):
             str(r["invoice_id"]): dict(r)  # type: ignore[arg-type]
             for r in tables.invoices.to_dict("records")
         }
-        ids = IdForms.of(tables.invoices["invoice_id"], NOUNS, *USUAL_IDS.examples)
+        ids = USUAL_IDS.of(tables.invoices["invoice_id"])
         self.steps = (extract_step(ids), *STEPS[1:])
         self.tasks = _tasks(tables.payments)
 

@@ -99,13 +99,7 @@ class Respond(StepAnswer):
     refunds: list[Refund] = Field(description="The refunds to make now; empty if there are none.")
 
 
-NOUNS = ("order", "bestellung", "#")
-USUAL_IDS = IdForms(("ORD-12345",), NOUNS)
-
-
-def order_ids(orders: pd.DataFrame) -> IdForms:
-    """How this house writes its order numbers."""
-    return IdForms.of(orders["order_id"], NOUNS, *USUAL_IDS.examples)
+USUAL_IDS = IdForms(("ORD-12345",), ("order", "bestellung", "bestell", "#"), alone=False)
 
 
 def classify_step(ids: IdForms) -> Step:
@@ -499,10 +493,10 @@ _CLAIM = re.compile(
     rf"(?:(?:currently|already|now|still|just)\s+)*(?:{_ANY_STATUS})\b",
     re.IGNORECASE,
 )
-_CLAUSE = re.compile(r"[.!?;,:\n]|\b(?:and|but|so)\b", re.IGNORECASE)
+_CLAUSE = re.compile(r"[.!?;,:\n]|\b(?:and|(?<!anything\s)but|so|that)\b", re.IGNORECASE)
 _HEDGE = re.compile(
-    r"\b(?:not|never|cannot|can|could|will|would|should|may|might|if|whether|unless|once|when|"
-    r"until|before|after)\b|n't\b",
+    r"\b(?:not|never|cannot|can|could|will|would|should|might|if|whether|unless|once|when|"
+    r"until|before|after|anything\s+but)\b|n't\b|\b(?<!\d\s)may\b(?!\s+\d)",
     re.IGNORECASE,
 )
 _CURRENCY = r"(?:[$\u20ac\u00a3]|\b(?:US\$|USD|EUR|GBP|dollars?|euros?|pounds?)(?![a-z]))"
@@ -585,7 +579,9 @@ def _said(reply: str, pattern: re.Pattern[str]) -> set[str]:
 def _states(reply: str, order_id: str, status: str, ids: IdForms) -> bool:
     """Whether a reply names the order, gives its status, and claims none it never had."""
     reply = _plain(reply)
-    named = order_id in reply or order_id in ids.find(reply)
+    named = order_id in ids.find(reply)
+    if not order_id.isdigit():  # a number alone may be anything
+        named |= bool(re.search(rf"(?<!\w){re.escape(order_id)}(?!\w)", reply))
     never_had = _said(reply, _CLAIM) - _BEFORE.get(status, set()) - {status}
     return named and status in _said(reply, _MENTION) and not never_had
 
@@ -649,7 +645,7 @@ class Support(Case):
     def __init__(self, tables: SupportTables) -> None:
         self._tables = {"orders": tables.orders, "invoices": tables.invoices}
         self._documents = dict(tables.documents)
-        self.ids = order_ids(tables.orders)
+        self.ids = USUAL_IDS.of(tables.orders["order_id"])
         self.steps = (classify_step(self.ids), *STEPS[1:])
         self._examples = tables.examples
         self._orders = _by_id(tables.orders)

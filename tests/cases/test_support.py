@@ -203,6 +203,8 @@ def test_grader_and_model_agree_with_a_clerk(desk: Support, situation: str) -> N
         "Order ORD-50001 has been shipped. We refund $80.00 to card-1111.",
         "Order ORD-50001 has been shipped. Refund: 1,080.00",
         "Your order ORD-50001 is shipped. ORD-50004 is delivered.",
+        "Your order ORD-500012 is shipped.",
+        "Your order ORD-50001 is anything but shipped.",
     ],
 )
 def test_a_wrong_reply_is_wrong_however_it_is_put(desk: Support, reply: str) -> None:
@@ -227,6 +229,11 @@ def test_a_wrong_reply_is_wrong_however_it_is_put(desk: Support, reply: str) -> 
         "ORD-50001 has been shipped. Refunds above 200.00 need a person's approval.",
         "ORD-50001 has been dispatched. Please don't hesitate to write again. Anna, Support",
         "Dear customer, your order (ORD-50001, total USD 80.00) is shipped. A refund isn't due.",
+        "I can confirm that your order ORD-50001 is shipped.",
+        "We can see that order ORD-50001 has been shipped.",
+        "I will gladly tell you that order ORD-50001 is shipped.",
+        "Your order ORD-50001 of 20 May 2026 is shipped.",
+        "Order ORD-50001 (placed 24 May 2026) is currently shipped.",
     ],
 )  # fmt: skip
 def test_a_right_reply_is_right_however_it_is_put(desk: Support, reply: str) -> None:
