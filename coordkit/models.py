@@ -13,12 +13,13 @@ import os
 import re
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from weakref import WeakSet
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -199,6 +200,9 @@ def secrets_of(inner: BaseChatModel | None = None) -> list[str]:
     """What must never be written down: keys in the environment and in the model object."""
     found = [v for name, v in os.environ.items() if _SECRET_NAME.search(name.upper())]
     found += _secrets_in(vars(inner)) if inner else []
+    found += [json.dumps(value)[1:-1] for value in found]  # as a quoting endpoint echoes it
+    addresses = [*os.environ.values(), *(vars(inner).values() if inner else ())]
+    found += [s for url in addresses if isinstance(url, str) for s in _secrets_of_address(url)]
     return sorted({value for value in found if len(value) >= 8}, key=len, reverse=True)
 
 
@@ -211,6 +215,14 @@ def _secrets_in(values: Mapping[Any, Any]) -> Iterator[str]:
             yield from _secrets_in(value)
         elif isinstance(value, str) and _secret_key(name):
             yield value.removeprefix("Bearer ")
+
+
+def _secrets_of_address(url: str) -> list[str]:
+    """The password in an address, and what is sent of it: name and password in base 64."""
+    if not (found := re.match(r"https?://([^/@\s]*:([^/@\s]+))@", url)):
+        return []
+    account, password = (unquote(part) for part in found.groups())
+    return [password, b64encode(account.encode()).decode()]
 
 
 def _secret_key(name: object) -> bool:

@@ -1,6 +1,7 @@
 """coordkit.models: any chat model in an experiment, kept, metered, sorted, and free of keys."""
 
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -698,6 +699,15 @@ def test_keys_deep_in_a_model_are_found() -> None:
     extra = {"extra_headers": {"Authorization": "Bearer deep-secret-1"}}
     inner: Any = ChatOpenAI(model="x", api_key="object-secret", model_kwargs=extra)  # type: ignore[arg-type]
     assert "deep-secret-1" in secrets_of(inner)
+
+
+def test_a_password_in_an_address_and_an_escaped_key_are_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://me:pass%40word@api.example.com/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", 'sk-"quoted"-key')
+    echoed = json.dumps({"basic": "bWU6cGFzc0B3b3Jk", "key": 'sk-"quoted"-key', "p": "pass@word"})
+    assert scrub(echoed, secrets_of()) == '{"basic": "[key]", "key": "[key]", "p": "[key]"}'
 
 
 def test_addresses_are_shown_without_secrets() -> None:
