@@ -54,10 +54,10 @@ class Responses:
         self.path = path
         self._lock = threading.Lock()
         self._in_flight: dict[str, threading.Lock] = {}
+        # Not write-ahead: two processes that switch to it at once are told "locked", unwaited.
         self._connection = sqlite3.connect(
             str(path or ":memory:"), timeout=60, check_same_thread=False, isolation_level=None
         )
-        self._connection.execute("PRAGMA journal_mode=WAL")  # survives a kill after each write
         self._connection.executescript(_TABLES)
 
     @contextmanager

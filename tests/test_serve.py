@@ -678,16 +678,18 @@ class Recorded:
     """A stand-in for a provider that keeps what it was sent."""
 
     def __init__(self, status: int = 200) -> None:
-        self.seen: list[tuple[str, dict[str, str], bytes]] = []
+        self.seen: list[tuple[str, dict[str, str], bytearray]] = []
         self.app, self.status = make_app(Options(FAULTLESS)), status
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
+        body = bytearray()
+        if scope["type"] == "http":  # kept before the answer: a test counts as soon as it has that
+            headers = {k.decode(): v.decode() for k, v in scope["headers"]}
+            self.seen.append((scope["path"], headers, body))
 
         async def listening() -> Any:
-            nonlocal body
             message = await receive()
-            body += message.get("body", b"")
+            body.extend(message.get("body", b""))
             return message
 
         async def sending(message: Any) -> None:
@@ -696,9 +698,6 @@ class Recorded:
             await send(message)
 
         await self.app(scope, listening, sending)
-        if scope["type"] == "http":
-            headers = {k.decode(): v.decode() for k, v in scope["headers"]}
-            self.seen.append((scope["path"], headers, body))
 
 
 @pytest.fixture
