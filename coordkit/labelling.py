@@ -28,6 +28,7 @@ T = TypeVar("T", BillingTables, SupportTables)
 FILE = "labels.csv"
 RULE, DOUBTFUL = "rule", "doubtful"
 _TOKEN = re.compile(r"[^\W_][\w/.-]*[^\W_]|[^\W_]")
+_WORDS = 3  # of an id, at most
 
 # A message has an intent for sure if one of these, and always the same, matches every sentence of
 # it that is no courtesy. Strict: most messages have a sentence that no rule knows, and are asked.
@@ -74,10 +75,11 @@ class Labelled(Generic[T]):
     left_out: int
 
     def __str__(self) -> str:
-        left = f"; {self.left_out:,} unlabelled and left out" if self.left_out else ""
+        done = self.given + self.by_person + self.by_rule
+        left = "; the others are left out" if self.left_out else ""
         return (
-            f"{self.given + self.by_person + self.by_rule:,} tasks labelled ({self.given:,} in the "
-            f"table, {self.by_person:,} in {FILE}, {self.by_rule:,} by exact rules){left}"
+            f"{done:,} of {done + self.left_out:,} tasks labelled ({self.given:,} in the table, "
+            f"{self.by_person:,} in {FILE}, {self.by_rule:,} by exact rules){left}"
         )
 
 
@@ -151,7 +153,7 @@ Proposal = tuple[str, str, str, bool]  # kind, settles_invoice, rule, doubtful
 
 def _propose_billing(tables: BillingTables) -> pd.DataFrame:
     invoices = {str(r["invoice_id"]): r for r in tables.invoices.to_dict("records")}
-    by_capitals = {name.upper(): name for name in invoices}
+    by_capitals = {" ".join(name.upper().split()): name for name in invoices}
     payments = tables.payments.to_dict("records")
     named = [_named(str(line["remittance_text"]), by_capitals) for line in payments]
     content = [
@@ -171,20 +173,24 @@ def _propose_billing(tables: BillingTables) -> pd.DataFrame:
 
 
 def _named(text: str, known: Mapping[str, str]) -> list[str]:
-    """The invoices whose whole id stands in a text."""
-    tokens = _TOKEN.findall(text.upper())
-    return list(dict.fromkeys(known[token] for token in tokens if token in known))
+    """The invoices whose whole id stands in a text; an id may be of several words, as RE 5002."""
+    text = " ".join(text.upper().split())
+    words = [word.span() for word in _TOKEN.finditer(text)]
+    spans = [
+        text[start:end] for i, (start, _) in enumerate(words) for _, end in words[i : i + _WORDS]
+    ]
+    return list(dict.fromkeys(known[span] for span in spans if span in known))
 
 
 def _propose_line(
     line: Mapping[Any, Any], found: Sequence[Mapping[Any, Any]], times: Counter[str],
     tables: BillingTables,
 ) -> Proposal:  # fmt: skip
-    from coordkit.cases.billing import after_discount, name_likeness, read_terms
+    from coordkit.cases.billing import after_discount, claims_in, name_likeness, read_terms
 
     if len(found) != 1:
         ids = ";".join(str(invoice["invoice_id"]) for invoice in found)
-        why = "it names several invoices" if found else "it names no invoice that exists"
+        why = "it names several invoices" if found else "it names no invoice by its exact id"
         return ("batch" if found else "unmatched", ids, why, True)
     (invoice,) = found
     one, paid, owed = str(invoice["invoice_id"]), line["amount"], invoice["amount"]
@@ -208,7 +214,10 @@ def _propose_line(
     if paid == owed:
         return ("exact", one, "names one open invoice of this amount", False)
     if discounted and in_time:
-        return ("early_discount", one, "names one open invoice, less the agreed discount", False)
+        claimed = "discount" in claims_in(str(line["remittance_text"]))
+        unclaimed = "it claims no discount and may be a short payment"
+        why = "names one open invoice, less the agreed discount" if claimed else unclaimed
+        return ("early_discount", one, why, not claimed)
     kind = "over_payment" if paid > owed else "short_payment"
     return (kind, one, f"the amount differs by {paid - owed:+.2f}", True)
 
@@ -222,10 +231,9 @@ def _aliases(customers: pd.DataFrame, customer_id: str) -> list[str]:
 
 
 def _propose_support(tables: SupportTables) -> pd.DataFrame:
-    from coordkit.cases.support import REFUND_WINDOW, USUAL_IDS, USUAL_REFUND_DAYS
+    from coordkit.cases.support import USUAL_IDS, read_window
 
-    window = REFUND_WINDOW.search(tables.documents.get("policies/refunds", ""))
-    days = int(window.group(1)) if window else USUAL_REFUND_DAYS
+    days = read_window(tables.documents.get("policies/refunds", ""))
     orders = {str(r["order_id"]): r for r in tables.orders.astype(str).to_dict("records")}
     ids, tickets = (
         USUAL_IDS.of(tables.orders["order_id"]),

@@ -21,7 +21,8 @@ from coordkit.data.columns import (
 from coordkit.data.files import DataError, RawTable
 from coordkit.data.schemas import TABLES, Table, show
 from coordkit.data.tables import BillingTables, read_billing, read_support
-from coordkit.labelling import DOUBTFUL, Labelled, Tables, label, propose, task_table
+from coordkit.ids import MOST
+from coordkit.labelling import Labelled, Tables, label
 
 TO_MEND = "To be mended first:"
 HOW = {",": "having a decimal comma"}
@@ -88,7 +89,8 @@ def describe(directory: Path, case: str) -> str:
         tables = read_case(directory, case)
     except DataError as error:
         return "\n\n".join([*parts, f"{TO_MEND}\n{error}"])
-    return "\n\n".join([*parts, *_unread_ids(tables), _describe_labels(tables, directory)])
+    parts += [*_unread_ids(tables), _describe_rules(tables, directory)]
+    return "\n\n".join([*parts, _describe_labels(tables, directory)])
 
 
 def _unread_ids(tables: Tables) -> list[str]:
@@ -100,7 +102,8 @@ def _unread_ids(tables: Tables) -> list[str]:
     if not (unread := usual.of(ids).unread(ids)):
         return []
     some = f"{len(unread):,} of {len(ids):,} ids, such as {show(unread[0])}"
-    return [f"{some}, are not read where a text names them; write them in one simple form"]
+    why = f"they are of none of the {MOST} commonest forms, or of one that cannot be told"
+    return [f"{some}, are not read where a text names them: {why}"]
 
 
 def _describe(found: Found) -> str:
@@ -132,17 +135,29 @@ def _describe_labels(tables: Tables, directory: Path) -> str:
         labelled: Labelled[Any] = label(tables, directory)
     except DataError as error:
         return str(error)
-    asked = ""
-    if labelled.left_out:
-        proposed = propose(tables)
-        doubtful = int((proposed[DOUBTFUL] & (_labels_of(tables) == "")).sum())
-        asked = f"\n{doubtful:,} are doubtful: notebook 08 asks for them, or write labels.csv"
+    asked = ": notebook 08 asks for their labels, or write labels.csv" if labelled.left_out else ""
     return f"{labelled}{asked}"
 
 
-def _labels_of(tables: Tables) -> Any:
-    name, _, columns = task_table(tables)
-    return getattr(tables, name)[columns[0]]
+def _describe_rules(tables: Tables, directory: Path) -> str:
+    """The rules by which tasks are labelled and worked, as they are understood."""
+    if isinstance(tables, BillingTables):
+        file, house = "terms/house.md", tables.documents["terms/house"]
+        terms, limit = billing.read_terms("", house), billing.read_limit(house)
+        granted = f"{terms['discount']:f}% within {terms['days']} days of the invoice date"
+        rules = {
+            "discount": granted if terms["discount"] else "none",
+            "bank charges": f"accepted up to {terms['charges']:.2f}",
+            "over-payments": "refunded" if terms["surplus"] == "refund" else "kept on account",
+        }
+    else:
+        file, policy = "policies/refunds.md", tables.documents["policies/refunds"]
+        limit = support.read_limit(policy)
+        rules = {"refund window": f"{support.read_window(policy)} days"}
+    rules["approval"] = f"refunds above {limit:.2f}"
+    whence = file if (directory / file).exists() else f"assumed, for there is no {file}"
+    lines = [f"  {name:16} = {rule}" for name, rule in rules.items()]
+    return "\n".join([f"rules: {whence}", *lines])
 
 
 def columns_sent(case: Case) -> dict[str, list[str]]:

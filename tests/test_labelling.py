@@ -31,6 +31,7 @@ P2,2026-06-14,Max Freight,50.50,EUR,TRANSFER
 P3,2026-06-15,Max Freight,70.00,EUR,INV-1003
 P4,2026-06-15,Somebody Else,30.00,EUR,INV-1004
 """
+SKONTO = {"amount": "49.49", "text": "INV-1002 abzgl. 2% Skonto"}
 
 
 @pytest.fixture
@@ -47,9 +48,13 @@ def folder(tmp_path):
         ({"text": "(INV-1002)."}, "exact", "INV-1002", False),
         ({"amount": "49.48"}, "short_payment", "INV-1002", True),
         ({"amount": "60.00"}, "over_payment", "INV-1002", True),
-        ({"received": "2026-07-02", "amount": "49.49"}, "early_discount", "INV-1002", False),
-        ({"received": "2026-07-03", "amount": "49.49"}, "short_payment", "INV-1002", True),
-        ({"received": "2026-08-30", "amount": "49.49"}, "short_payment", "INV-1002", True),
+        ({"received": "2026-07-02"} | SKONTO, "early_discount", "INV-1002", False),
+        ({"received": "2026-07-03"} | SKONTO, "short_payment", "INV-1002", True),
+        ({"received": "2026-08-30"} | SKONTO, "short_payment", "INV-1002", True),
+        ({"amount": "49.49"}, "early_discount", "INV-1002", True),
+        (SKONTO | {"text": "INV-1002 OHNE SKONTO"}, "early_discount", "INV-1002", True),
+        (SKONTO | {"text": "INV-1002 TEILZAHLUNG"}, "early_discount", "INV-1002", True),
+        ({"text": "inv 1002"}, "unmatched", "", True),
         ({"text": "INV-10022"}, "unmatched", "", True),
         ({"text": "INV-1002 INV-1001"}, "batch", "INV-1002;INV-1001", True),
         ({"currency": "USD"}, "fx", "INV-1002", True),
@@ -68,6 +73,30 @@ def test_a_rule_decides_only_where_everything_agrees(tmp_path, changes, kind, se
     assert row[RULE]
 
 
+@pytest.mark.parametrize(
+    ("text", "settles"),
+    [
+        ("RE 5002 danke", "RE 5002"),
+        ("re  5002", "RE 5002"),
+        ("RE 5002", "RE 5002"),
+        ("RE 50021", ""),
+        ("RE-5002", ""),
+        ("ARE 5002", ""),
+        ("MIETE RE A 7", "RE A 7"),
+        ("RE 5002 RE A 7", "RE 5002;RE A 7"),
+    ],
+)
+def test_an_id_of_several_words_is_one(tmp_path, text, settles):
+    invoices = INVOICES.replace("INV-1002", "RE 5002").replace("INV-1004", "RE A 7")
+    header = PAYMENTS.splitlines()[0]
+    line = f"P9,2026-06-14,Max Freight,50.50,EUR,{text}"
+    files = {"invoices.csv": invoices, "payments.csv": f"{header}\n{line}\n"}
+    write_dataset(files, tmp_path)
+    (row,) = propose(read_billing(tmp_path)).to_dict("records")
+    assert row["settles_invoice"] == settles
+    assert row[DOUBTFUL] == (settles != "RE 5002")
+
+
 def test_two_payments_for_one_invoice_are_both_doubtful(folder):
     text = PAYMENTS + "P5,2026-06-16,Ada Foods,100.00,EUR,INV-1001\n"
     (folder / "payments.csv").write_text(text)
@@ -81,7 +110,8 @@ def test_what_nobody_labelled_is_left_out_and_counted(folder):
     done = label(tables, folder)
     assert (done.given, done.by_person, done.by_rule, done.left_out) == (0, 0, 2, 3)
     assert list(done.tables.payments["payment_id"]) == ["P1", "P1"]
-    assert "2 tasks labelled" in str(done) and "3 unlabelled and left out" in str(done)
+    assert str(done).startswith("2 of 5 tasks labelled (0 in the table, 0 in labels.csv, 2 by ")
+    assert str(done).endswith("; the others are left out")
     case = load_case("billing", folder)
     assert [task.id for task in case.tasks] == ["P1", "P1#2"]
     assert case.wrong(case.tasks[0], case.actions(case.reference(case.tasks[0]))) == ""

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from coordkit.cases import UnknownCase, load_case
 from coordkit.cli import app
-from coordkit.data import DataError, read_billing, write_dataset
+from coordkit.data import DataError, generate_support, read_billing, write_dataset
+from coordkit.data.generate_billing import house_rules
 from coordkit.data.schemas import BILLING_LABELS
 from coordkit.experiment import Settings, run
 from coordkit.own_data import columns_sent, describe, look, picker
@@ -61,6 +62,36 @@ def test_what_was_found_is_told(folder):
         describe(folder / "nowhere", "billing")
 
 
+def test_the_rules_are_told_as_they_are_understood(folder, tmp_path_factory):
+    assumed = describe(folder, "billing").split("rules: ")[1]
+    assert assumed.startswith("assumed, for there is no terms/house.md\n")
+    for rule in (
+        "discount         = 2% within 30 days of the invoice date",
+        "bank charges     = accepted up to 15.00",
+        "approval         = refunds above 500.00",
+    ):
+        assert rule in assumed
+    house = house_rules("1.5% if paid within 7 days of the invoice date", "borne by the customer")
+    house = house.replace("kept on account", "refunded").replace("500.00", "1,250.00")
+    write_dataset({**FILES, "columns.toml": SAID, "terms/house.md": house}, folder)
+    assert describe(folder, "billing").split("rules: ")[1].split("\n\n")[0].splitlines() == [
+        "terms/house.md",
+        "  discount         = 1.5% within 7 days of the invoice date",
+        "  bank charges     = accepted up to 0.00",
+        "  over-payments    = refunded",
+        "  approval         = refunds above 1250.00",
+    ]
+    support = tmp_path_factory.mktemp("support")
+    write_dataset(generate_support(20, 0), support)
+    own = "Refund window: 14 days. Refunds above 50 need a person."
+    (support / "policies" / "refunds.md").write_text(own)
+    told = describe(support, "support")
+    assert "rules: policies/refunds.md\n  refund window    = 14 days\n" in told
+    assert "  approval         = refunds above 50.00" in told
+    (support / "policies" / "refunds.md").unlink()
+    assert "rules: assumed, for there is no policies/refunds.md" in describe(support, "support")
+
+
 def test_what_is_missing_is_told_with_everything_else(folder):
     (folder / "columns.toml").unlink()
     told = describe(folder, "billing")
@@ -89,7 +120,7 @@ def test_a_column_that_is_picked_is_read_from_then_on(folder):
     assert "labelled" in widget.readout.value or "doubtful" in widget.readout.value
     assert str(read_billing(folder).invoices["amount"][0]) == "1100.00"
     assert look(folder, "billing")[0].mapping.columns["amount"] == "Brutto"
-    assert "1 tasks labelled" in describe(folder, "billing")
+    assert "1 of 2 tasks labelled" in describe(folder, "billing")
     widget.dropdowns["invoices", "amount"].value = ""
     assert "amount" in describe(folder, "billing").split("To be mended first")[1]
 

@@ -98,8 +98,8 @@ def extract_step(ids: IdForms) -> Step:
         "You read one line of a bank feed. Copy the payer, the amount and the currency. List every "
         f"invoice id in the remittance text, written in the house form ({ids}, whether printed "
         f"as '{letters.lower()} {rest}' or '{letters}#{rest}'). Note the claims: 'discount' where "
-        "the text says LESS n% "
-        "DISC, 'shared_charges' where charges are SHA, 'part_payment' for halves and parts.",
+        "it deducts a cash discount, 'shared_charges' where charges are SHA, 'part_payment' for "
+        "halves and parts.",
         reads_task=True,
     )
 
@@ -177,6 +177,12 @@ USUAL_TERMS = {  # what a model assumes when it is shown no terms at all
 }
 
 
+def read_limit(house: str) -> float:
+    """The refund above which the house rules want a person; 500.00 where they name none."""
+    limit = _LIMIT.search(house)
+    return float(limit.group(1).replace(",", "")) if limit else 500.0
+
+
 def after_discount(amount: Decimal, percent: Decimal) -> Decimal:
     """An amount less a percentage, rounded half up to cents."""
     return (amount * (1 - percent / 100)).quantize(Decimal("0.01"), ROUND_HALF_UP)
@@ -207,15 +213,24 @@ def _goes_by(customer: Mapping[str, Any], payer: str) -> float:
     return max(name_likeness(name, payer) for name in names)
 
 
+_CLAIMS = {  # in English and German, as people write them
+    "discount": re.compile(
+        r"\bLESS\b.*\bDISC|(?<!\bohne )(?<!\bkein )(?<!\bno )\bSKONTO", re.IGNORECASE
+    ),
+    "shared_charges": re.compile(r"\bSHA\b"),
+    "part_payment": re.compile(r"\b(HALF|PART|TEIL(ZAHLUNG|BETRAG)|ANZAHLUNG)\b", re.IGNORECASE),
+}
+
+
+def claims_in(text: str) -> list[str]:
+    """What a remittance text claims about the amount: discount, shared_charges, part_payment."""
+    return [claim for claim, words in _CLAIMS.items() if words.search(text)]
+
+
 def extract(prompt: Prompt) -> Answer:
     """Read a bank line by pattern."""
     line = prompt.task
     text = line.get("remittance_text", "")
-    claims = {
-        "discount": re.search(r"\bLESS\b.*\bDISC", text, re.IGNORECASE),
-        "shared_charges": re.search(r"\bSHA\b", text),
-        "part_payment": re.search(r"\b(HALF|PART)\b", text, re.IGNORECASE),
-    }
     if not line:
         prompt.guess("task")
     return {
@@ -225,7 +240,7 @@ def extract(prompt: Prompt) -> Answer:
         "references": USUAL_IDS.told(prompt.instruction).find(text),
         "amount": float(line.get("amount", 0)),
         "currency": line.get("currency", ""),
-        "claims": [claim for claim, found in claims.items() if found],
+        "claims": claims_in(text),
         "sources": [],
     }
 
@@ -543,8 +558,7 @@ class Billing(Case):
             customers = tables.invoices[["customer_id", "customer_name"]].drop_duplicates()
         self._tables = {"invoices": tables.invoices, "customers": customers}
         self._documents = dict(tables.documents)
-        limit = _LIMIT.search(self._documents.get("terms/house", ""))
-        self.approval_limit = float(limit.group(1).replace(",", "")) if limit else 500.0
+        self.approval_limit = read_limit(self._documents.get("terms/house", ""))
         self._invoices: dict[str, dict[str, Any]] = {
             str(r["invoice_id"]): dict(r)  # type: ignore[arg-type]
             for r in tables.invoices.to_dict("records")

@@ -165,7 +165,7 @@ STEPS = (
     ),
 )
 
-REFUND_WINDOW = re.compile(r"Refund window: (\d+) days")
+_WINDOW = re.compile(r"Refund window: (\d+) days")
 _LIMIT = re.compile(r"Refunds above ([\d.,]+) need")
 _POLICY_OF = {
     "refund": "refunds",
@@ -174,6 +174,18 @@ _POLICY_OF = {
     "address_change": "address",
 }
 USUAL_REFUND_DAYS = 30  # what a model assumes when it is shown no policy
+
+
+def read_window(policy: str) -> int:
+    """Days after delivery in which a refund is granted, of the refund policy."""
+    window = _WINDOW.search(policy)
+    return int(window.group(1)) if window else USUAL_REFUND_DAYS
+
+
+def read_limit(policy: str) -> float:
+    """The refund above which the refund policy wants a person; 200.00 where it names none."""
+    limit = _LIMIT.search(policy)
+    return float(limit.group(1).replace(",", "")) if limit else 200.0
 
 
 # --- the simulated model's competence ---------------------------------------------------------
@@ -257,8 +269,8 @@ def billing(prompt: Prompt) -> Answer | list[Call]:
         if "invoice_question" in intents:
             calls.append(Call("list_invoice_lines", {"customer_id": customer}))
         return calls or [Call("get_policy", {"name": "general"})]
-    window = REFUND_WINDOW.search(prompt.document("policies/refunds"))
-    if "refund" in intents and not window:
+    policy = prompt.document("policies/refunds")
+    if "refund" in intents and not _WINDOW.search(policy):
         prompt.guess("policy")
     line, charge = None, "none"
     if "invoice_question" in intents:
@@ -270,7 +282,7 @@ def billing(prompt: Prompt) -> Answer | list[Call]:
         "invoice_line": line["line_id"] if line else "",
         "charge": charge,
         "line_amount": float(line["amount"]) if line else 0.0,
-        "refund_days": int(window.group(1)) if window else USUAL_REFUND_DAYS,
+        "refund_days": read_window(policy),
         "sources": policies + ([f"invoices/{line['line_id']}"] if line else []),
     }
 
@@ -649,8 +661,7 @@ class Support(Case):
         self.steps = (classify_step(self.ids), *STEPS[1:])
         self._examples = tables.examples
         self._orders = _by_id(tables.orders)
-        limit = _LIMIT.search(self._documents.get("policies/refunds", ""))
-        self.approval_limit = float(limit.group(1).replace(",", "")) if limit else 200.0
+        self.approval_limit = read_limit(self._documents.get("policies/refunds", ""))
         columns = ["ticket_id", "received_on", "customer_id", "message"]
         self.tasks = [
             Task(

@@ -23,6 +23,7 @@ from coordkit.cases.billing import (
     check_extract,
     check_match,
     check_post,
+    claims_in,
     name_likeness,
     read_terms,
 )
@@ -173,6 +174,29 @@ def test_grader_and_model_agree_with_a_clerk(month: Billing, line: int) -> None:
     assert sorted(done) == sorted(expected)
     asked = (state.get("verdict") or {}).get("reason", "")
     assert asked.startswith("high stakes") == (task.labels["kind"] == "duplicate" and line == 19)
+
+
+@pytest.mark.parametrize(
+    ("text", "claims"),
+    [
+        ("INV-1 LESS 2% DISC", ["discount"]),
+        ("INV-1 less 3 % discount for early payment", ["discount"]),
+        ("RE-1 abzgl. 2% Skonto", ["discount"]),
+        ("RE-1 SKONTOABZUG 3%", ["discount"]),
+        ("RE-1 ohne Skonto", []),
+        ("RE-1 kein Skonto", []),
+        ("DISCOUNT LESS", []),
+        ("INV-1 SHA", ["shared_charges"]),
+        ("INV-1 Shaw Ltd", []),
+        ("RE-1 2. Teilzahlung", ["part_payment"]),
+        ("RE-1 Anzahlung", ["part_payment"]),
+        ("INV-1 HALF NOW", ["part_payment"]),
+        ("INV-1 PARTS", []),
+        ("Skonto SHA Teilbetrag", ["discount", "shared_charges", "part_payment"]),
+    ],
+)
+def test_claims_are_read_in_english_and_german(text: str, claims: list[str]) -> None:
+    assert claims_in(text) == claims
 
 
 def test_every_kind_stands_in_the_month(month: Billing, billing: Billing) -> None:
