@@ -66,29 +66,26 @@ def run(path: Path) -> None:
         notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources
     ).execute()
     add_stills(notebook)
-    add_picture(notebook)
+    add_pictures(notebook)
     nbformat.write(normalise(notebook), path)
 
 
-def add_picture(notebook: Any) -> None:
-    """Give the first figure a static picture beside it, for pages that draw no Plotly (GitHub's).
+def add_pictures(notebook: Any) -> None:
+    """Give each figure a static picture beside it, for pages that draw no Plotly (GitHub's).
 
-    Needs Chromium, through kaleido; without it the notebook stays without a picture, and says so.
+    Needs Chromium, through kaleido; without it the notebook stays without pictures, and says so.
     """
-    figures = [
-        output["data"]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if PLOTLY in output.get("data", {})
-    ]
-    if figures and (picture := _png(figures[0][PLOTLY])):
-        figures[0]["image/png"] = picture
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            figure = output.get("data", {}).get(PLOTLY)
+            if figure and (picture := _png(figure)):
+                output["data"]["image/png"] = picture
 
 
 def add_stills(notebook: Any) -> None:
     """Put a picture of its start in the place of each figure with sliders: who cannot run sees it.
 
-    Needs what `add_picture` needs; without it there is nothing in that place.
+    Needs what `add_pictures` needs; without it there is nothing in that place.
     """
     models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
     for cell in notebook.cells:

@@ -143,6 +143,7 @@ def _describe_rules(tables: Tables, directory: Path) -> str:
     """The rules by which tasks are labelled and worked, as they are understood."""
     if isinstance(tables, BillingTables):
         file, house = "terms/house.md", tables.documents["terms/house"]
+        first = "; a customer's own come first"
         terms, limit = billing.read_terms("", house), billing.read_limit(house)
         granted = f"{terms['discount']:f}% within {terms['days']} days of the invoice date"
         rules = {
@@ -151,13 +152,14 @@ def _describe_rules(tables: Tables, directory: Path) -> str:
             "over-payments": "refunded" if terms["surplus"] == "refund" else "kept on account",
         }
     else:
-        file, policy = "policies/refunds.md", tables.documents["policies/refunds"]
+        file, policy, first = "policies/refunds.md", tables.documents["policies/refunds"], ""
         limit = support.read_limit(policy)
         rules = {"refund window": f"{support.read_window(policy)} days"}
     rules["approval"] = f"refunds above {limit:.2f}"
-    whence = file if (directory / file).exists() else f"assumed, for there is no {file}"
+    there = (directory / file).exists()
+    whence = f"as read from {file}" if there else f"assumed, for there is no {file}"
     lines = [f"  {name:16} = {rule}" for name, rule in rules.items()]
-    return "\n".join([f"rules: {whence}", *lines])
+    return "\n".join([f"rules: {whence}{first}", *lines])
 
 
 def columns_sent(case: Case) -> dict[str, list[str]]:

@@ -601,7 +601,8 @@ def waterfall_figure(summary: Summary) -> go.Figure:
     )
     figure = titled_figure(finding(summary), [bars, intervals, figures], showlegend=False)
     figure.update_xaxes(title_text="layer added, with the 95 % interval of the change")
-    room = [min(0, *low), 1.15 * max(tops)]  # for the figures above the bars
+    # Room for the figures above the bars, and for an interval's end below.
+    room = [1.1 * min(0, *low), 1.15 * max(tops)]
     return figure.update_yaxes(title_text="failure rate, % of trials", range=room)
 
 

@@ -17,6 +17,7 @@ from coordkit.book import (
     STATE,
     STILL,
     WIDGET,
+    add_pictures,
     add_stills,
     main,
     normalise,
@@ -90,6 +91,16 @@ def values(axis: Any) -> list[float]:
     if isinstance(axis, dict):
         return list(np.frombuffer(base64.b64decode(axis["bdata"]), axis["dtype"]))
     return list(axis)
+
+
+def test_every_figure_has_a_picture_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: b"png")
+    made = notebook("figure", "words", "figure")
+    for cell, kind in zip(made.cells[1:], (PLOTLY, "text/plain", PLOTLY), strict=True):
+        cell.outputs = [nbformat.v4.new_output("display_data", {kind: FIGURE})]
+    add_pictures(made)
+    pictures = [cell.outputs[0]["data"].get("image/png") for cell in made.cells[1:]]
+    assert pictures == ["cG5n", None, "cG5n"]
 
 
 def test_without_chromium_nothing_is_in_its_place(

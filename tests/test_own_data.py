@@ -64,7 +64,9 @@ def test_what_was_found_is_told(folder):
 
 def test_the_rules_are_told_as_they_are_understood(folder, tmp_path_factory):
     assumed = describe(folder, "billing").split("rules: ")[1]
-    assert assumed.startswith("assumed, for there is no terms/house.md\n")
+    assert assumed.startswith(
+        "assumed, for there is no terms/house.md; a customer's own come first\n"
+    )
     for rule in (
         "discount         = 2% within 30 days of the invoice date",
         "bank charges     = accepted up to 15.00",
@@ -75,7 +77,7 @@ def test_the_rules_are_told_as_they_are_understood(folder, tmp_path_factory):
     house = house.replace("kept on account", "refunded").replace("500.00", "1,250.00")
     write_dataset({**FILES, "columns.toml": SAID, "terms/house.md": house}, folder)
     assert describe(folder, "billing").split("rules: ")[1].split("\n\n")[0].splitlines() == [
-        "terms/house.md",
+        "as read from terms/house.md; a customer's own come first",
         "  discount         = 1.5% within 7 days of the invoice date",
         "  bank charges     = accepted up to 0.00",
         "  over-payments    = refunded",
@@ -86,7 +88,7 @@ def test_the_rules_are_told_as_they_are_understood(folder, tmp_path_factory):
     own = "Refund window: 14 days. Refunds above 50 need a person."
     (support / "policies" / "refunds.md").write_text(own)
     told = describe(support, "support")
-    assert "rules: policies/refunds.md\n  refund window    = 14 days\n" in told
+    assert "rules: as read from policies/refunds.md\n  refund window    = 14 days\n" in told
     assert "  approval         = refunds above 50.00" in told
     (support / "policies" / "refunds.md").unlink()
     assert "rules: assumed, for there is no policies/refunds.md" in describe(support, "support")

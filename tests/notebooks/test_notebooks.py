@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 import coordkit.exercises
-from coordkit.book import STILL, WIDGET
+from coordkit.book import PLOTLY, STILL, WIDGET
 from coordkit.exercises import Exercise
 from coordkit.layers import LAYERS
 
@@ -101,11 +101,18 @@ def test_notebooks_are_committed_executed_in_order_and_small(path: Path) -> None
     notebook = read(path)
     counts = [c.execution_count for c in notebook.cells if c.cell_type == "code" and c.source]
     assert counts == list(range(1, len(counts) + 1))
-    assert path.stat().st_size < 300_000
+    assert path.stat().st_size < 1_000_000
     assert "widgets" not in notebook.metadata
     outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
     assert not any(WIDGET in o.get("data", {}) for o in outputs)
     assert not any(o.output_type == "error" for o in outputs)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_who_sees_no_plotly_sees_a_picture_of_every_figure(path: Path) -> None:
+    shown = [o.get("data", {}) for c in read(path).cells for o in c.get("outputs", [])]
+    figures = [data for data in shown if PLOTLY in data]
+    assert figures and all(data["image/png"].startswith("iVBOR") for data in figures)
 
 
 EXPLORED = [p for p in NOTEBOOKS if p.stem[:2] <= "06"]

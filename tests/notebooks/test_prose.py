@@ -24,6 +24,10 @@ SAID = [
      r"billing added on the ladder +12\.3 [\s\S]*support added on the ladder +31\.7 "),
     ("07_the_whole_stack", "57 % in billing, 35 % in support", "07_the_whole_stack",
      r"harmless +0\.57 +0\.35"),
+    ("08_your_data", "18 of 20 at rung 5", "08_your_data",
+     r"crashed +2 +2 +0 +0 +0\nheld +0 +0 +0 +2 +0\nrejected .*\nunapproved .* 18 +0\n"),
+    ("08_your_data", "77, then 10, 6, 0. The four at rung 6", "08_your_data",
+     r"rejected +0 +0 +0 +0 +4\n.*\nwrong outcome +77 +10 +6 +0 +0"),
 ]  # fmt: skip
 
 
