@@ -622,15 +622,17 @@ def _agree(
     plans: Sequence[Settings], stacks: Sequence[Stack], chat: MeteredChatModel | None, yes: bool
 ) -> None:
     """Say what a run on a real model will cost and send where, and ask whether to go on."""
-    if chat is None or chat.inner is None:
+    if chat is None:
         return
+    if chat.inner is None:
+        return chat.check()
     from coordkit.estimate import estimate
 
     for settings in plans:
         typer.echo(f"{settings.case}: {estimate(settings, stacks, chat)}", err=True)
-    if chat.responses.count():
-        kept = f"{chat.responses.count():,} responses are kept in {chat.responses.path}"
-        typer.echo(f"{kept}; what is among them costs nothing", err=True)
+    if kept := chat.responses.count(chat.label).get(chat.endpoint):
+        where = f"{kept:,} responses of it are kept in {chat.responses.path}"
+        typer.echo(f"{where}; what is among them costs nothing", err=True)
     try:
         agreed = yes or typer.confirm("Go on?", err=True)
     except RuntimeError:  # typer.Abort is one; another comes of a standard input that is closed
@@ -669,11 +671,13 @@ def _measure(
     except (KeyboardInterrupt, ModelProblem) as stopped:
         if not counts[1]:
             raise
-        why = str(stopped) or "stopped"
-        kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
+        said = [str(stopped) or "stopped"]
+        if not isinstance(stopped, NotInCache):  # a replay of nothing has kept nothing
+            kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
+            said.append(kept)
         if not isinstance(stopped, BudgetReached | NotInCache):  # they say how to go on
-            kept += "; the same command continues there"
-        typer.echo(f"\ncoordkit: {why}; {kept}", err=True)
+            said.append("the same command continues there")
+        typer.echo(f"\ncoordkit: {'; '.join(said)}", err=True)
         raise typer.Exit(STOPPED if isinstance(stopped, KeyboardInterrupt) else OUR_ERROR) from None
     if chat:
         typer.echo(f"{settings.model}: {chat.meter}", err=True)

@@ -44,7 +44,8 @@ class Estimate:
         return (
             f"{self.trials:,} trials on {self.label} at {self.endpoint}: about {self.calls:,.0f} "
             f"calls, {self.sent:,.0f} tokens sent and {self.received:,.0f} received, {cost} "
-            f"({self.price})\nWhat is sent there: {self.shown}"
+            f"({self.price}), less what several stacks ask alike: that is asked once\n"
+            f"What is sent there: {self.shown}"
         )
 
 

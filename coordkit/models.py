@@ -369,8 +369,13 @@ class MeteredChatModel(BaseChatModel):
         """See that the endpoint answers, before hours are planned on it.
 
         Raises:
-            ModelProblem: if it does not, or does not know the model or the key.
+            ModelProblem: if it does not, or does not know the model or the key; for a replay, if
+                no answer of this model at this endpoint is kept.
         """
+        if self.inner is None:
+            if self.endpoint not in self.responses.count(self.label):
+                raise self._not_kept("")
+            return
         problem = ""
         try:
             if self.form(lookups=True) == self.form(lookups=False) == forms.PLAIN:
@@ -380,6 +385,14 @@ class MeteredChatModel(BaseChatModel):
             problem = str(error)
         if problem:
             raise ModelProblem(f"{self.label} at {self.endpoint} cannot be used: {problem}")
+
+    def _not_kept(self, asked: str) -> NotInCache:
+        found = [f"{n:,} from {where}" for where, n in self.responses.count(self.label).items()]
+        return NotInCache(
+            f"the cache has no answer of {self.label} at {self.endpoint}{asked}; of this model it "
+            f"has {' and '.join(found) or 'none'}. A replay needs the model, OPENAI_BASE_URL and "
+            "settings of the run that filled the cache; leave out --replay to ask the model"
+        )
 
     # --- one request ---
 
@@ -425,11 +438,7 @@ class MeteredChatModel(BaseChatModel):
         name: str,
     ) -> Kept:
         if self.inner is None:
-            raise NotInCache(
-                f"the cache has no answer of {self.label} at {self.endpoint} to {name}: a replay "
-                "needs the model, OPENAI_BASE_URL and settings of the run that filled the cache; "
-                "leave out --replay to ask the model"
-            )
+            raise self._not_kept(f" to {name}")
         for resent in range(self.resends + 1):
             found = self._deliver(key, form, messages, tools, size)
             if isinstance(found, Kept):

@@ -93,9 +93,11 @@ class Responses:
                 "INSERT OR REPLACE INTO forms VALUES (?, ?, ?, ?)", (model, endpoint, form, works)
             )
 
-    def count(self) -> int:
-        """Number of responses kept, failed deliveries not counted."""
-        return int(self._read("SELECT COUNT(*) FROM responses WHERE NOT failed")[0])
+    def count(self, model: str) -> dict[str, int]:
+        """Number of responses kept of a model, by endpoint; failed deliveries are not counted."""
+        query = "SELECT endpoint, COUNT(*) FROM responses WHERE model = ? AND NOT failed"
+        with self._lock:
+            return dict(self._connection.execute(f"{query} GROUP BY endpoint", (model,)).fetchall())
 
     def close(self) -> None:
         """Close the file."""

@@ -65,6 +65,13 @@ def test_a_ladder_runs_is_replayed_and_never_tells_the_key(
     again = call(*ladder, *PRICED, "--replay", "--runs", runs, "--json", replayed)
     assert again.exit_code == 0, again.output
     assert json.loads(replayed.read_text()) == summary
+    address = own["endpoint"]
+    monkeypatch.delenv("OPENAI_BASE_URL")  # nothing is kept from the provider's own address
+    before = {path.name for path in runs.iterdir()}
+    lost = complaint(call(*ladder, "--replay", "--runs", runs))
+    assert f"from {address}. A replay needs" in lost and "OPENAI_BASE_URL" in lost
+    assert {path.name for path in runs.iterdir()} == before, "no folder for a run that is none"
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
     told = call("trace", "billing", "BNK-000001", "--tasks", "3", "--layers",
                 "context,planning,execution,state", "--model", "openai:stand-in",
                 "--replay", "--runs", runs)  # fmt: skip
@@ -119,7 +126,8 @@ def test_a_budget_stops_and_the_same_command_with_a_higher_one_pays_for_the_rest
     assert "stopped before the budget of 0.03 USD" in told and "USD spent" in told
     assert "trials of billing are kept" in told
     assert "the same command with a higher --budget-usd goes on, and what is paid is kept" in told
-    paid = Responses(tmp_path / "runs" / "responses.sqlite").count()
+    responses = Responses(tmp_path / "runs" / "responses.sqlite")
+    paid = sum(responses.count("openai:stand-in").values())
     rest = sent(call(*options, *PRICED, "--budget-usd", "1"))
     assert paid > 0 and paid + rest == sent(call(*command, *PRICED, "--runs", tmp_path / "all"))
 
