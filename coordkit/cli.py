@@ -533,11 +533,13 @@ def _settings(
             case, tasks, trials, str(data) if data else "", simulation,
             reviewer_accuracy=reviewer_accuracy,
         )  # fmt: skip
-        left_out = case_of(settings).left_out
+        found = case_of(settings)
     except UnknownCase as error:
         _fail(str(error))
-    if left_out:
-        what = f"{left_out:,} tasks have no labels and are left out"
+    if tasks and len(found.tasks) < tasks:
+        typer.echo(f"coordkit: there are {len(found.tasks):,} tasks, not {tasks:,}", err=True)
+    if found.left_out:
+        what = f"{found.left_out:,} tasks have no labels and are left out"
         typer.echo(f"coordkit: {what}; coordkit columns {data} {case}", err=True)
     return settings
 

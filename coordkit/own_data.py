@@ -127,6 +127,8 @@ def _describe(found: Found) -> str:
         how = mapped.read.get(ours, "")
         how = f", read as {HOW.get(how, how)}" if how not in ("", ".") else ""
         lines.append(f"  {ours:16} = {theirs}{how}")
+    if unused := [name for name in raw.header if name not in found.mapping.columns.values()]:
+        lines.append(f"  not used: {', '.join(unused)}")
     return "\n".join(lines)
 
 
@@ -148,7 +150,7 @@ def _describe_rules(tables: Tables, directory: Path) -> str:
         granted = f"{terms['discount']:f}% within {terms['days']} days of the invoice date"
         rules = {
             "discount": granted if terms["discount"] else "none",
-            "bank charges": f"accepted up to {terms['charges']:.2f}",
+            "bank charges": f"up to {terms['charges']:.2f}" if terms["charges"] else "none",
             "over-payments": "refunded" if terms["surplus"] == "refund" else "kept on account",
         }
     else:

@@ -212,7 +212,7 @@ def test_data_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
     for name in ("mine", "theirs", "yours"):
         (tmp_path / f"{name}.csv").write_text("a\n1\n")
     text = complaint(call("data", "billing", "--tasks", 5, "--out", tmp_path))
-    assert "mine.csv is not part of this data set, nor are 2 other files there; choose" in text
+    assert f"{tmp_path} has another data set's mine.csv and 2 more of its files; choose" in text
     assert text.count("\n") == 1
 
 

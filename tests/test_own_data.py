@@ -55,6 +55,7 @@ def test_what_was_found_is_told(folder):
         "amount           = Betrag, read as having a decimal comma",
         "currency         = always 'EUR'",
         "settles_invoice  = (none)",
+        "  not used: Brutto",
         "customers: none (optional)",
     ):
         assert line in told
@@ -69,7 +70,7 @@ def test_the_rules_are_told_as_they_are_understood(folder, tmp_path_factory):
     )
     for rule in (
         "discount         = 2% within 30 days of the invoice date",
-        "bank charges     = accepted up to 15.00",
+        "bank charges     = up to 15.00",
         "approval         = refunds above 500.00",
     ):
         assert rule in assumed
@@ -79,7 +80,7 @@ def test_the_rules_are_told_as_they_are_understood(folder, tmp_path_factory):
     assert describe(folder, "billing").split("rules: ")[1].split("\n\n")[0].splitlines() == [
         "as read from terms/house.md; a customer's own come first",
         "  discount         = 1.5% within 7 days of the invoice date",
-        "  bank charges     = accepted up to 0.00",
+        "  bank charges     = none",
         "  over-payments    = refunded",
         "  approval         = refunds above 1250.00",
     ]
@@ -158,9 +159,10 @@ def test_the_columns_sent_are_those_of_the_prompts_and_never_a_label(name):
 def test_a_run_says_how_many_tasks_are_left_out(folder, tmp_path):
     widget = picker(folder, "billing")
     widget.dropdowns["invoices", "amount"].value = "Brutto"
-    command = ["run", "billing", "--data", str(folder), "--processes", "1"]
+    command = ["run", "billing", "--data", str(folder), "--processes", "1", "--tasks", "5"]
     done = CliRunner().invoke(app, [*command, "--runs", str(tmp_path / "runs")])
     assert done.exit_code == 0 and "1 tasks have no labels and are left out" in done.output
+    assert "there are 1 tasks, not 5" in done.output
 
 
 @pytest.fixture
@@ -199,7 +201,7 @@ def test_a_case_that_was_edited_is_another_experiment(module: Path) -> None:
     ("name", "message"),
     [
         ("billling", "unknown case 'billling'; choose from billing, support, or name your own"),
-        ("no_such_module:Mine", "cannot be imported: No module named 'no_such_module'"),
+        ("no_such_module:Mine", "'no_such_module'; go to the folder of no_such_module.py"),
         ("my_case:Yours", "the module has no Yours"),
         ("my_case:nothing", "is a int, not a Case"),
         (":x", "cannot be imported"),

@@ -87,7 +87,9 @@ def _module(name: str) -> ModuleType:
             Path(str(module.__cached__)).unlink(missing_ok=True)
             module, _sources[module_name] = reload(module), source
     except (ImportError, ValueError, OSError, SyntaxError) as error:
-        raise UnknownCase(f"case '{name}' cannot be imported: {error}") from None
+        lost = isinstance(error, ModuleNotFoundError) and error.name == module_name
+        hint = f"; go to the folder of {module_name}.py, or put it on PYTHONPATH" if lost else ""
+        raise UnknownCase(f"case '{name}' cannot be imported: {error}{hint}") from None
     return module
 
 

@@ -257,8 +257,8 @@ def write_dataset(files: dict[str, str], out: Path) -> None:
         path.relative_to(out).as_posix() for path in [*out.rglob("*.csv"), *out.rglob("*.md")]
     }
     if strangers := sorted(present - set(files)):
-        others = f", nor are {len(strangers) - 1} other files there" if strangers[1:] else ""
-        what = f"{out / strangers[0]} is not part of this data set{others}"
+        others = f" and {len(strangers) - 1} more of its files" if strangers[1:] else ""
+        what = f"{out} has another data set's {strangers[0]}{others}"
         raise DataError([f"{what}; choose an empty directory"])
     for name, text in files.items():
         path = out / name

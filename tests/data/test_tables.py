@@ -290,7 +290,7 @@ def test_a_data_set_is_not_mixed_into_another(tmp_path):
     write_dataset({"a.csv": "1\n", "terms/C-1.md": "old"}, tmp_path)
     write_dataset({"a.csv": "2\n", "terms/C-1.md": "new"}, tmp_path)
     assert (tmp_path / "a.csv").read_text() == "2\n"
-    with pytest.raises(DataError, match=r"C-1.md is not part of this data set"):
+    with pytest.raises(DataError, match=r"has another data set's terms/C-1.md; choose"):
         write_dataset({"a.csv": "3\n"}, tmp_path)
     assert (tmp_path / "a.csv").read_text() == "2\n"
 
