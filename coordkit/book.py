@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from functools import reduce
+from io import BytesIO
 from operator import getitem
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ STATE = "application/vnd.jupyter.widget-state+json"
 STILL = "The figure as the sliders start; run the cell to move them."
 CELL_SECONDS = 600  # a stalled kernel is given up, not waited for; a busy machine is slow
 PICTURE_WIDTH = 760  # pixels; about the width of a notebook on GitHub
+COLOURS = 64  # of a picture: a sixth of the size, and no difference to be seen
 _ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
 
 
@@ -111,15 +113,18 @@ def _figure_within(name: str, models: Any) -> Any:
 
 def _png(figure: Any) -> str:
     """A figure as base64, or the reason why not, printed, and nothing."""
+    small = BytesIO()
     try:
+        from PIL import Image
         from plotly.io import to_image
 
         plain = {key: figure[key] for key in ("data", "layout")}
         picture = to_image(plain, format="png", width=PICTURE_WIDTH, validate=False)
+        Image.open(BytesIO(picture)).quantize(COLOURS).save(small, "PNG", optimize=True)
     except (ImportError, RuntimeError, ValueError) as error:
         print(f"no static picture: {str(error).strip().splitlines()[0]}")
         return ""
-    return base64.b64encode(picture).decode()
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def site(folder: Path, notebooks: Sequence[Path]) -> Path:

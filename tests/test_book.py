@@ -1,6 +1,7 @@
 import base64
 import json
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import plotly.graph_objects as go
 import plotly.io
 import pytest
 from nbclient.exceptions import CellExecutionError
+from PIL import Image
 
 from coordkit.book import (
+    COLOURS,
     NOTEBOOKS,
     PLOTLY,
     STATE,
@@ -28,6 +31,16 @@ from coordkit.explorers.planning import planning_explorer
 from coordkit.explorers.state import state_explorer
 
 SVG = "image/svg+xml"
+
+
+def dot(image: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+IMAGE = Image.new("RGBA", (2, 2), (200, 60, 0, 128))
+DOT, SMALL_DOT = dot(IMAGE), base64.b64encode(dot(IMAGE.quantize(COLOURS))).decode()
 FIGURE = json.loads(go.Figure(go.Scatter(x=[1, 2], y=[1, 3]), {"title": "</script>"}).to_json())
 
 
@@ -70,7 +83,7 @@ def test_a_figure_with_sliders_leaves_a_picture_of_its_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: drawn.append(figure) or b"png")
+    monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: drawn.append(figure) or DOT)
     path = tmp_path / "00_trial.ipynb"
     plain = "import ipywidgets; ipywidgets.VBox([ipywidgets.IntSlider()])"
     slid = "from coordkit.explorers.{0} import {0}_explorer; {0}_explorer()"
@@ -79,7 +92,7 @@ def test_a_figure_with_sliders_leaves_a_picture_of_its_start(
     run(path)
     *slid_cells, bare = (cell.outputs for cell in nbformat.read(path, 4).cells[1:])
     for outputs in slid_cells:
-        assert [o["data"] for o in outputs] == [{"image/png": "cG5n", "text/plain": STILL}]
+        assert [o["data"] for o in outputs] == [{"image/png": SMALL_DOT, "text/plain": STILL}]
     assert bare == [] and len(drawn) == 2, "a widget without a figure leaves nothing"
     for told, explorer in zip(drawn, (state_explorer(), planning_explorer()), strict=True):
         assert told["layout"]["title"]["text"] == explorer.figure.layout.title.text
@@ -94,14 +107,14 @@ def values(axis: Any) -> list[float]:
 
 
 def test_every_figure_has_a_picture_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: b"png")
+    monkeypatch.setattr(plotly.io, "to_image", lambda figure, **_: DOT)
     made = notebook("figure", "words", "figure")
     shown = ({PLOTLY: FIGURE}, {"text/plain": "words"}, {PLOTLY: FIGURE})
     for cell, data in zip(made.cells[1:], shown, strict=True):
         cell.outputs = [nbformat.v4.new_output("display_data", data)]
     add_pictures(made)
     pictures = [cell.outputs[0]["data"].get("image/png") for cell in made.cells[1:]]
-    assert pictures == ["cG5n", None, "cG5n"]
+    assert pictures == [SMALL_DOT, None, SMALL_DOT]
 
 
 def test_without_chromium_nothing_is_in_its_place(

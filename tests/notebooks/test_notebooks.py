@@ -101,7 +101,7 @@ def test_notebooks_are_committed_executed_in_order_and_small(path: Path) -> None
     notebook = read(path)
     counts = [c.execution_count for c in notebook.cells if c.cell_type == "code" and c.source]
     assert counts == list(range(1, len(counts) + 1))
-    assert path.stat().st_size < 1_000_000
+    assert path.stat().st_size < 300_000
     assert "widgets" not in notebook.metadata
     outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
     assert not any(WIDGET in o.get("data", {}) for o in outputs)
