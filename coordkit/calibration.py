@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -20,7 +20,10 @@ NOT_COMPARED = ("sources", "confidence")
 
 
 def step_outcomes(
-    settings: Settings, model: BaseChatModel, ignore: Iterable[str] = NOT_COMPARED
+    settings: Settings,
+    model: BaseChatModel,
+    ignore: Iterable[str] = NOT_COMPARED,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> pd.DataFrame:
     """Run tasks as an unchecked chain and compare every step's answer with the right one.
 
@@ -32,6 +35,7 @@ def step_outcomes(
         settings: the case and its tasks.
         model: the model.
         ignore: fields that are not compared; add those whose wording is free.
+        progress: called with tasks done and tasks in all.
 
     Returns:
         One row per task and step that counts: ``task``, ``step``, ``number`` (from 1), ``right``.
@@ -40,7 +44,8 @@ def step_outcomes(
     case = bench.at.case
     exact = make_bench(settings, CHAIN, faultless(simulated_model(case)))
     rows: list[dict[str, Any]] = []
-    for task in case.tasks:
+    for done, task in enumerate(case.tasks):
+        progress(done, len(case.tasks))
         rules = exact.run(task)
         if failure_of(exact, task, rules) or not rules.get("answers"):  # delivered twice: no step
             continue

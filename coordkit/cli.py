@@ -244,7 +244,8 @@ def run(
 @app.command()
 def stacks(
     cases: Annotated[
-        list[str], typer.Argument(metavar="CASE...", help="billing, support or both.")
+        list[str],
+        typer.Argument(metavar="CASE...", help="billing, support or both; or module:factory."),
     ],
     tasks: Annotated[int, typer.Option(min=1, max=MAX_TASKS, help="Tasks per stack.")] = 200,
     seed: Seed = 0,
@@ -376,7 +377,9 @@ def serve(
 
     A request that is sent again under its Idempotency-Key, as coordkit's own are, gets the reply
     of before and is not paid again, also with --upstream; a run with another --seed asks afresh.
-    The simulated model ignores temperature, max_tokens and stop; n greater than 1 is a 400.
+    The simulated model ignores temperature, max_tokens and stop; n greater than 1 is a 400. It has
+    sense only for the prompts of the kit's two cases: others get an answer of the right form with
+    made-up content, enough to try an agent's handling of faults. For sense, use --upstream.
     """
     with _clear_errors():
         mix = _mix(modes or [])
@@ -449,10 +452,11 @@ def _clear_errors() -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
     except Exception as error:
+        from coordkit.cases import UnknownCase
         from coordkit.data.files import DataError
         from coordkit.models import ModelProblem
 
-        if not isinstance(error, DataError | ModelProblem):
+        if not isinstance(error, DataError | ModelProblem | UnknownCase):
             raise
         _fail(str(error))
 

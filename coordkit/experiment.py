@@ -33,7 +33,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
-from coordkit.cases import load_case, source_of
+from coordkit.cases import UnknownCase, load_case, source_of
 from coordkit.cases.base import Case, Task
 from coordkit.data.sample import SAMPLES
 from coordkit.faults import Simulation
@@ -429,10 +429,18 @@ def _faultless_twin(bench: Bench) -> Bench | None:
 
 
 def simulated_model(case: Case, simulation: Simulation | None = None) -> SimulatedChatModel:
-    """The default model for a case: its skills, and nothing else of it."""
-    return SimulatedChatModel(
-        skills={**SKILLS, **case.skills()}, simulation=simulation or Simulation()
-    )
+    """The default model for a case: its skills, and nothing else of it.
+
+    Raises:
+        UnknownCase: if it has no skill for the answer of a step.
+    """
+    skills = {**SKILLS, **case.skills()}
+    if lost := [s.schema.__name__ for s in case.steps if s.schema.__name__ not in skills]:
+        raise UnknownCase(
+            f"case {case.name}: its skills() have none for {', '.join(lost)}, so the simulated "
+            "model cannot answer; add one, or name a model of yours"
+        )
+    return SimulatedChatModel(skills=skills, simulation=simulation or Simulation())
 
 
 @lru_cache(maxsize=1)
@@ -579,10 +587,13 @@ def run(
     Raises:
         KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
         ModelProblem: if a real model cannot go on; what is finished is kept here too.
+        UnknownCase: if the case has no skills for the simulated model.
     """
     model = _chosen(settings, model, runs)
     settings = with_model(settings, model) if model else settings
     case = case_of(settings)
+    if model is None and ":" in settings.case:
+        simulated_model(case)  # that it lacks a skill is told before anything is done
     stacks = list(dict.fromkeys(Stack(stack.layers) for stack in stacks))  # or rows would double
     folder = runs / f"{settings.case.replace(':', '.')}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 
 from coordkit.data.files import DataError
+from coordkit.data.generate_support import POLICIES
 from coordkit.data.schemas import BILLING_LABELS, SUPPORT_LABELS
 from coordkit.data.tables import BillingTables, SupportTables, read_labels
 from coordkit.ids import IdForms
@@ -28,7 +29,6 @@ T = TypeVar("T", BillingTables, SupportTables)
 FILE = "labels.csv"
 RULE, DOUBTFUL = "rule", "doubtful"
 _TOKEN = re.compile(r"[^\W_][\w/.-]*[^\W_]|[^\W_]")
-_WORDS = 3  # of an id, at most
 
 # A message has an intent for sure if one of these, and always the same, matches every sentence of
 # it that is no courtesy. Strict: most messages have a sentence that no rule knows, and are asked.
@@ -155,7 +155,8 @@ def _propose_billing(tables: BillingTables) -> pd.DataFrame:
     invoices = {str(r["invoice_id"]): r for r in tables.invoices.to_dict("records")}
     by_capitals = {" ".join(name.upper().split()): name for name in invoices}
     payments = tables.payments.to_dict("records")
-    named = [_named(str(line["remittance_text"]), by_capitals) for line in payments]
+    longest = max((len(_TOKEN.findall(name)) for name in by_capitals), default=0)
+    named = [_named(str(line["remittance_text"]), by_capitals, longest) for line in payments]
     content = [
         (p["payment_id"], p["payer_name"], p["amount"], p["remittance_text"]) for p in payments
     ]
@@ -172,14 +173,17 @@ def _propose_billing(tables: BillingTables) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns, index=tables.payments.index)
 
 
-def _named(text: str, known: Mapping[str, str]) -> list[str]:
+def _named(text: str, known: Mapping[str, str], longest: int) -> list[str]:
     """The invoices whose whole id stands in a text; an id may be of several words, as RE 5002."""
     text = " ".join(text.upper().split())
-    words = [word.span() for word in _TOKEN.finditer(text)]
-    spans = [
-        text[start:end] for i, (start, _) in enumerate(words) for _, end in words[i : i + _WORDS]
-    ]
-    return list(dict.fromkeys(known[span] for span in spans if span in known))
+    words, found, until = [word.span() for word in _TOKEN.finditer(text)], list[str](), 0
+    for i, (start, _) in enumerate(words):
+        ends = [end for _, end in words[i : i + longest]]
+        end = next((end for end in reversed(ends) if text[start:end] in known), 0)
+        if end > until:  # what is part of a longer id is none by itself
+            found.append(known[text[start:end]])
+            until = end
+    return list(dict.fromkeys(found))
 
 
 def _propose_line(
@@ -233,19 +237,29 @@ def _aliases(customers: pd.DataFrame, customer_id: str) -> list[str]:
 def _propose_support(tables: SupportTables) -> pd.DataFrame:
     from coordkit.cases.support import USUAL_IDS, read_window
 
-    days = read_window(tables.documents.get("policies/refunds", ""))
+    policy = tables.documents.get("policies/refunds", "")
+    own_words = _without_figures(policy) != _without_figures(POLICIES["refunds"])
+    days = read_window(policy)
     orders = {str(r["order_id"]): r for r in tables.orders.astype(str).to_dict("records")}
     ids, tickets = (
         USUAL_IDS.of(tables.orders["order_id"]),
         tables.tickets.astype(str).to_dict("records"),
     )
-    rows = [_propose_ticket(ticket, orders, days, ids) for ticket in tickets]
+    rows = [_propose_ticket(ticket, orders, days, ids, own_words) for ticket in tickets]
     columns = [*SUPPORT_LABELS, RULE, DOUBTFUL]
     return pd.DataFrame(rows, columns=columns, index=tables.tickets.index)
 
 
+def _without_figures(text: str) -> str:
+    return re.sub(r"\d[\d.,]*", "#", " ".join(text.split()))
+
+
 def _propose_ticket(
-    ticket: Mapping[Any, str], orders: Mapping[str, Mapping[Any, str]], days: int, ids: IdForms
+    ticket: Mapping[Any, str],
+    orders: Mapping[str, Mapping[Any, str]],
+    days: int,
+    ids: IdForms,
+    own_words: bool,
 ) -> tuple[str, str, Decimal, str, str, bool]:
     from coordkit.cases.support import refunds_due
 
@@ -267,6 +281,7 @@ def _propose_ticket(
         "it gives no order number": not number,
         "it gives several order numbers": len(numbers) > 1,
         "the order is not this customer's": not theirs,
+        "the refund policy has words of its own": own_words and "refund" in read,
     }
     why = next((why for why, doubtful in doubts.items() if doubtful), "")
     rule = why or f"one keyword rule ({guess[0]}) and the customer's own order"

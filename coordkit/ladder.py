@@ -262,7 +262,16 @@ def finding(summary: Summary) -> str:
     verb = "remove" if "+" in name else "removes"
     doubt = ", which chance may explain" if best["p_value"] > CHANCE else ""
     change = f"{percent(before['failure_rate'])} → {percent(best['failure_rate'])}"
-    return f"{summary['case']}: {name} {verb} the most failures ({change}{doubt}); {ladder}."
+    return (
+        f"{summary['case']}: {name} {verb} the most failures ({change}{doubt}); "
+        f"{ladder}{_by_people(last)}."
+    )
+
+
+def _by_people(entry: Entry) -> str:
+    """A low failure rate is not the stack's own where most tasks went to a person."""
+    share = entry["escalated"] / entry["trials"]
+    return f", with a person asked about {percent(share)} of the tasks" if share > 0.5 else ""
 
 
 def _one_stack(case: str, entry: Entry) -> str:
@@ -270,5 +279,5 @@ def _one_stack(case: str, entry: Entry) -> str:
     span = f"95 % interval {interval(entry['ci_low'], entry['ci_high'], '')} %"
     return (
         f"{case}: with {layers}, {percent(entry['failure_rate'])} of {entry['trials']:,} trials "
-        f"fail ({span})."
+        f"fail ({span}){_by_people(entry)}."
     )

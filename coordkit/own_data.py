@@ -26,6 +26,12 @@ from coordkit.labelling import Labelled, Tables, label
 
 TO_MEND = "To be mended first:"
 HOW = {",": "having a decimal comma"}
+# What the labels by rule and the simulated model hold to, whatever a folder's documents say.
+BILLING_RULES = "a customer's own terms come first; paid twice goes back; part payments stay short"
+SUPPORT_RULES = (
+    "refunds need a receipt; lost orders are refunded, those on the way or cancelled are not; a "
+    "line charged twice is refunded once"
+)
 
 
 @dataclass(frozen=True)
@@ -142,26 +148,44 @@ def _describe_labels(tables: Tables, directory: Path) -> str:
 
 
 def _describe_rules(tables: Tables, directory: Path) -> str:
-    """The rules by which tasks are labelled and worked, as they are understood."""
+    """The rules by which tasks are labelled and worked, each as read or as assumed."""
     if isinstance(tables, BillingTables):
-        file, house = "terms/house.md", tables.documents["terms/house"]
-        first = "; a customer's own come first"
-        terms, limit = billing.read_terms("", house), billing.read_limit(house)
-        granted = f"{terms['discount']:f}% within {terms['days']} days of the invoice date"
-        rules = {
-            "discount": granted if terms["discount"] else "none",
-            "bank charges": f"up to {terms['charges']:.2f}" if terms["charges"] else "none",
-            "over-payments": "refunded" if terms["surplus"] == "refund" else "kept on account",
-        }
+        file, patterns = "terms/house.md", billing.RULE_LINES
+        rules, further = _billing_rules(tables.documents["terms/house"]), BILLING_RULES
     else:
-        file, policy, first = "policies/refunds.md", tables.documents["policies/refunds"], ""
-        limit = support.read_limit(policy)
-        rules = {"refund window": f"{support.read_window(policy)} days"}
-    rules["approval"] = f"refunds above {limit:.2f}"
+        file, patterns = "policies/refunds.md", support.RULE_LINES
+        rules, further = _support_rules(tables.documents["policies/refunds"]), SUPPORT_RULES
+    text = tables.documents[file.removesuffix(".md")]
     there = (directory / file).exists()
-    whence = f"as read from {file}" if there else f"assumed, for there is no {file}"
-    lines = [f"  {name:16} = {rule}" for name, rule in rules.items()]
-    return "\n".join([f"rules: {whence}{first}", *lines])
+    lines = [f"rules of {file}:" if there else f"rules assumed, for there is no {file}:"]
+    for name, rule in rules.items():
+        missing = there and not patterns[name].search(text)
+        lines.append(f"  {name:16} = {rule}{' (assumed: no line says it)' if missing else ''}")
+    lines.append(f"  in any case      = {further}")
+    documents = [name for name in tables.documents if not (directory / f"{name}.md").exists()]
+    if others := [name for name in documents if f"{name}.md" != file]:
+        lines.append(
+            f"  of the sample    = {', '.join(others)}: write your own files of these names"
+        )
+    return "\n".join(lines)
+
+
+def _billing_rules(house: str) -> dict[str, str]:
+    terms = billing.read_terms("", house)
+    granted = f"{terms['discount']:f}% within {terms['days']} days of the invoice date"
+    return {
+        "discount": granted if terms["discount"] else "none",
+        "bank charges": f"up to {terms['charges']:.2f}" if terms["charges"] else "none",
+        "over-payments": "refunded" if terms["surplus"] == "refund" else "kept on account",
+        "approval": f"refunds above {billing.read_limit(house):.2f}",
+    }
+
+
+def _support_rules(policy: str) -> dict[str, str]:
+    return {
+        "refund window": f"{support.read_window(policy)} days",
+        "approval": f"refunds above {support.read_limit(policy):.2f}",
+    }
 
 
 def columns_sent(case: Case) -> dict[str, list[str]]:

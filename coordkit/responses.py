@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ CREATE TABLE IF NOT EXISTS forms (
 """
 
 
+WAIT = 60.0  # seconds, for other processes on the same file
+
+
 @dataclass(frozen=True)
 class Kept:
     """A response as it was kept.
@@ -37,6 +41,19 @@ class Kept:
 
     reply: dict[str, Any]
     failed: bool = False
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Let no reader hold up a writer; SQLite itself waits for no one who switches as well."""
+    until = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 class Responses:
@@ -54,10 +71,10 @@ class Responses:
         self.path = path
         self._lock = threading.Lock()
         self._in_flight: dict[str, threading.Lock] = {}
-        # Not write-ahead: two processes that switch to it at once are told "locked", unwaited.
         self._connection = sqlite3.connect(
-            str(path or ":memory:"), timeout=60, check_same_thread=False, isolation_level=None
+            str(path or ":memory:"), timeout=WAIT, check_same_thread=False, isolation_level=None
         )
+        _write_ahead(self._connection)
         self._connection.executescript(_TABLES)
 
     @contextmanager

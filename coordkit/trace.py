@@ -40,8 +40,9 @@ class Storyteller(Recorder):
         super().on_llm_error(error, **kwargs)
         self.story.append(("turn", self.turns[-1]))
 
-    def on_chain_end(self, outputs: Any, **kwargs: Any) -> None:
-        # A node's update carries new events; the graph's own end repeats them all.
+    def on_chain_end(self, outputs: Any, *, parent_run_id: Any = None, **kwargs: Any) -> None:
+        if parent_run_id is None:  # a node's update has new events; the graph's end repeats them
+            return
         outputs = outputs.update if isinstance(outputs, Command) else outputs
         events = outputs.get("log", []) if isinstance(outputs, dict) else []
         told = {id(event) for kind, event in self.story if kind == "log"}

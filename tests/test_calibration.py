@@ -72,4 +72,7 @@ def test_counts_by_hand() -> None:
 def test_a_real_model_is_calibrated_as_the_simulated_one() -> None:
     settings = Settings("billing", tasks=20)
     inner = simulated_model(case_of(settings), Simulation(reliability=0.8))
-    assert step_outcomes(settings, make(inner)).equals(step_outcomes(settings, inner))
+    told: list[tuple[int, int]] = []
+    found = step_outcomes(settings, make(inner), progress=lambda *done: told.append(done))
+    assert found.equals(step_outcomes(settings, inner))
+    assert told == [(done, len(told)) for done in range(len(told))] and told

@@ -97,6 +97,17 @@ def test_an_id_of_several_words_is_one(tmp_path, text, settles):
     assert row[DOUBTFUL] == (settles != "RE 5002")
 
 
+def test_an_id_that_is_part_of_a_longer_one_is_not_named_by_it(tmp_path):
+    invoices = INVOICES.replace("INV-1002", "RE 2026 07 0001").replace("INV-1004", "2026 07")
+    header = PAYMENTS.splitlines()[0]
+    texts = ("RE 2026 07 0001", "fuer 2026 07", "RE 2026 07 0001 2026 07")
+    lines = [f"P{i},2026-06-14,Max Freight,50.50,EUR,{text}" for i, text in enumerate(texts)]
+    files = {"invoices.csv": invoices, "payments.csv": "\n".join([header, *lines, ""])}
+    write_dataset(files, tmp_path)
+    settled = list(propose(read_billing(tmp_path))["settles_invoice"])
+    assert settled == ["RE 2026 07 0001", "2026 07", "RE 2026 07 0001;2026 07"]
+
+
 def test_two_payments_for_one_invoice_are_both_doubtful(folder):
     text = PAYMENTS + "P5,2026-06-16,Ada Foods,100.00,EUR,INV-1001\n"
     (folder / "payments.csv").write_text(text)
@@ -200,6 +211,21 @@ def test_a_strangers_order_stays_doubtful():
     row = propose(tables).loc[ticket]
     assert row[DOUBTFUL] and row[RULE] == "the order is not this customer's"
     assert row["order_id"] == "" and row["intents"] == "cancellation"
+
+
+def test_under_a_refund_policy_of_its_own_words_refunds_are_doubtful():
+    tables, _ = unlabelled(read_support(SAMPLES / "support"))
+    policy = tables.documents["policies/refunds"]
+
+    def decided(policy):
+        tables.documents["policies/refunds"] = policy
+        proposed = propose(tables)
+        return proposed[~proposed[DOUBTFUL]]["intents"].str.contains("refund")
+
+    usual = decided(policy)
+    assert usual.any() and decided(policy.replace("30 days", "14 days")).equals(usual)
+    own = decided(policy.replace("A receipt is required.", "No receipt is required."))
+    assert not own.any() and len(own) == (~usual).sum()
 
 
 def test_support_tickets_are_labelled_by_the_same_way(tmp_path):

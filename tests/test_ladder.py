@@ -126,6 +126,15 @@ def test_any_stack_can_be_summarised() -> None:
     assert summarise_stack(trials(rung, failing=5), SETTINGS, rung)["rungs"][0]["rung"] == 1
 
 
+def test_the_finding_says_so_where_most_tasks_went_to_a_person() -> None:
+    stack = Stack.of("context", "human")
+    asked = trials(stack, failing=0).assign(escalated=True)
+    told = "% of 20 trials fail (95 % interval 0.0 to 16.1 %), with a person asked about 100.0 % of"
+    assert told in finding(summarise_stack(asked, SETTINGS, stack))
+    few = asked.assign(escalated=[i % 2 == 0 for i in range(len(asked))])
+    assert "person" not in finding(summarise_stack(few, SETTINGS, stack))
+
+
 def test_the_finding_names_the_largest_fall(table: pd.DataFrame) -> None:
     assert finding(summarise(table, SETTINGS, range(7))) == (
         "billing: context removes the most failures (75.0 % → 45.0 %); "

@@ -63,36 +63,49 @@ def test_what_was_found_is_told(folder):
         describe(folder / "nowhere", "billing")
 
 
-def test_the_rules_are_told_as_they_are_understood(folder, tmp_path_factory):
-    assumed = describe(folder, "billing").split("rules: ")[1]
-    assert assumed.startswith(
-        "assumed, for there is no terms/house.md; a customer's own come first\n"
-    )
+def test_the_rules_are_told_as_they_are_understood(folder):
+    assumed = describe(folder, "billing").split("rules assumed, ")[1]
+    assert assumed.startswith("for there is no terms/house.md:\n")
     for rule in (
-        "discount         = 2% within 30 days of the invoice date",
-        "bank charges     = up to 15.00",
-        "approval         = refunds above 500.00",
+        "discount         = 2% within 30 days of the invoice date\n",
+        "bank charges     = up to 15.00\n",
+        "approval         = refunds above 500.00\n",
     ):
         assert rule in assumed
     house = house_rules("1.5% if paid within 7 days of the invoice date", "borne by the customer")
-    house = house.replace("kept on account", "refunded").replace("500.00", "1,250.00")
+    house = house.replace("kept on account", "refunded").replace("500.00", "EUR 1,250.00")
     write_dataset({**FILES, "columns.toml": SAID, "terms/house.md": house}, folder)
-    assert describe(folder, "billing").split("rules: ")[1].split("\n\n")[0].splitlines() == [
-        "as read from terms/house.md; a customer's own come first",
+    told = describe(folder, "billing").split("rules of ")[1].split("\n\n")[0].splitlines()
+    assert told[:-1] == [
+        "terms/house.md:",
         "  discount         = 1.5% within 7 days of the invoice date",
         "  bank charges     = none",
         "  over-payments    = refunded",
         "  approval         = refunds above 1250.00",
     ]
-    support = tmp_path_factory.mktemp("support")
-    write_dataset(generate_support(20, 0), support)
-    own = "Refund window: 14 days. Refunds above 50 need a person."
-    (support / "policies" / "refunds.md").write_text(own)
-    told = describe(support, "support")
-    assert "rules: as read from policies/refunds.md\n  refund window    = 14 days\n" in told
-    assert "  approval         = refunds above 50.00" in told
-    (support / "policies" / "refunds.md").unlink()
-    assert "rules: assumed, for there is no policies/refunds.md" in describe(support, "support")
+    (folder / "terms" / "house.md").write_text("3% early payment discount when paid in 10 days.")
+    told = describe(folder, "billing").split("rules of ")[1]
+    assert "discount         = none (assumed: no line says it)" in told
+    assert "approval         = refunds above 500.00 (assumed: no line says it)" in told
+
+
+def test_rules_for_tickets_and_documents_of_the_sample_are_told(tmp_path):
+    write_dataset(generate_support(20, 0), tmp_path)
+    whole = describe(tmp_path, "support")
+    assert "refund window    = 30 days\n" in whole and "of the sample" not in whole
+    own = "The Refund window is 14 days. Refunds above £50 need a person. No receipt is wanted."
+    policy = tmp_path / "policies" / "refunds.md"
+    policy.write_text(own, encoding="utf-8")
+    (tmp_path / "policies" / "general.md").unlink()
+    told = describe(tmp_path, "support").split("rules of ")[1]
+    assert told.startswith("policies/refunds.md:\n  refund window    = 14 days\n")
+    assert "  approval         = refunds above 50.00\n" in told and "assumed" not in told
+    assert "  in any case      = refunds need a receipt" in told
+    assert "  of the sample    = policies/general: write" in told
+    policy.write_text("Two weeks.")
+    assert describe(tmp_path, "support").count("(assumed: no line says it)") == 2
+    policy.unlink()
+    assert "rules assumed, for there is no policies/refunds.md:" in describe(tmp_path, "support")
 
 
 def test_what_is_missing_is_told_with_everything_else(folder):
@@ -213,3 +226,15 @@ def test_a_case_that_is_not_there_is_one_clear_line(module: Path, name: str, mes
         load_case(name)
     failed = CliRunner().invoke(app, ["ladder", name, "--tasks", "2"])
     assert failed.exit_code == 2 and failed.output.startswith("coordkit: ")
+
+
+def test_a_skill_that_was_forgotten_is_told_before_anything_is_done(
+    module: Path, tmp_path: Path
+) -> None:
+    lacking = "    def skills(self):\n        return dict([*super().skills().items()][1:])\n"
+    module.write_text(CASE.format(steps=2).replace("def nothing", f"{lacking}\ndef nothing"))
+    runs = tmp_path / "runs"
+    failed = CliRunner().invoke(app, ["ladder", "my_case:Mine", "--runs", str(runs)])
+    assert failed.exit_code == 2 and failed.output.count("\n") == 1
+    assert failed.output.startswith("coordkit: case mine: its skills() have none for ")
+    assert not runs.exists()

@@ -2,13 +2,14 @@
 
 import multiprocessing
 import os
+import sqlite3
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from coordkit.responses import Kept, Responses
+from coordkit.responses import WAIT, Kept, Responses
 
 
 def test_what_is_kept_is_there_for_another_process(tmp_path: Path) -> None:
@@ -62,6 +63,16 @@ def _write(path: Path, writer: int, together: object) -> None:
     for i in range(25):
         responses.keep(f"{writer}-{i}", Kept({"text": "x" * 2000}), "m", "e", "r")
         responses.keep_works("m", "e", "json_schema", True)
+
+
+def test_who_reads_the_file_holds_up_no_writer(tmp_path: Path) -> None:
+    responses = Responses(tmp_path / "responses.sqlite")
+    reader = sqlite3.connect(tmp_path / "responses.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT COUNT(*) FROM responses").fetchone() == (0,)
+    began = time.monotonic()
+    responses.keep("a", Kept({}), "m", "e", "r")
+    assert responses.count("m") == {"e": 1} and time.monotonic() - began < WAIT
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

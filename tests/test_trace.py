@@ -71,6 +71,15 @@ def test_verification_is_told_between_the_attempts() -> None:
     assert in_order(after, "agent", "saw the critique: ")
 
 
+def test_verification_is_told_once_where_a_person_was_asked() -> None:
+    bench = make_bench(Settings("billing"), Stack.rung(6))
+    task = next(t for t in bench.at.case.tasks if t.id == "BNK-000092")
+    text = tell(bench, task)
+    assert text.count("\nverification\n  holds the task") == 1
+    assert in_order(text, "\nverification\n  sends back", "\nverification\n  holds", "\nhuman\n")
+    assert "\nverification\n" not in text.partition("\nhuman\n")[2]
+
+
 def test_asking_again_is_told_without_state() -> None:
     bench = bench_of(Stack.rung(3), reliability=1.0)
     task = next(t for t in bench.at.case.tasks if t.labels["kind"] == "exact")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,20 @@ from coordkit.prompt import Answer
 
 FOUND = 3  # most records and documents that the usual look-up returns
 MOST = 10**12  # largest number in an answer; its cents still fit a database's integer
+FIGURE = r"\d[\d.,]*(?<=\d)"  # in what rules say in words
+LIMIT = re.compile(
+    rf"Refunds above (?:[A-Z]{{3}} ?|[€£$] ?)?({FIGURE})(?: ?[A-Z]{{3}}| ?[€£$])? need",
+    re.IGNORECASE,
+)
+
+
+def figure(text: str) -> Decimal:
+    """A figure as people write it: 1,250.00 and 1.250,00 and 1.250 are one, 2,5 is two and a half.
+
+    A mark with three digits behind it separates thousands; with others, the last is the decimal's.
+    """
+    whole, mark, rest = re.fullmatch(r"(.*?)(?:([.,])(\d{1,2}|\d{4,}))?", text).groups()  # type: ignore[union-attr]
+    return Decimal(re.sub(r"[.,]", "", whole) + (f".{rest}" if mark else ""))
 
 
 class StepAnswer(BaseModel):

@@ -17,7 +17,19 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task, Tool
+from coordkit.cases.base import (
+    FIGURE,
+    LIMIT,
+    Case,
+    Check,
+    Evidence,
+    Row,
+    Step,
+    StepAnswer,
+    Task,
+    Tool,
+    figure,
+)
 from coordkit.data.tables import BillingTables
 from coordkit.environment import Environment, cents
 from coordkit.ids import IdForms
@@ -145,11 +157,18 @@ STEPS = (
 
 # --- what terms documents say -----------------------------------------------------------------
 
-_DISCOUNT = re.compile(r"Early-payment discount: (?:none|([\d.]+)% if paid within (\d+) days)")
-_CHARGES = re.compile(r"Bank charges: (?:borne|shared; up to (\d+(?:\.\d+)?))")
+_DISCOUNT = re.compile(
+    rf"Early-payment discount: (?:none|({FIGURE}) ?% if paid within (\d+) days)", re.IGNORECASE
+)
+_CHARGES = re.compile(rf"Bank charges: (?:borne|shared; up to ({FIGURE}))", re.IGNORECASE)
 _RATE = re.compile(r"invoices in (\w{3}) may be paid in (\w{3}) at (\d+(?:\.\d+)?)")
-_SURPLUS = re.compile(r"Over-payments: (refunded|kept on account)")
-_LIMIT = re.compile(r"Refunds above ([\d.,]+) need")
+_SURPLUS = re.compile(r"Over-payments: (refunded|kept on account)", re.IGNORECASE)
+RULE_LINES = {  # what is read from terms/house.md
+    "discount": _DISCOUNT,
+    "bank charges": _CHARGES,
+    "over-payments": _SURPLUS,
+    "approval": LIMIT,
+}
 
 
 def read_terms(customer: str, house: str) -> dict[str, Any]:
@@ -160,11 +179,11 @@ def read_terms(customer: str, house: str) -> dict[str, Any]:
 
     discount, charges, surplus = find(_DISCOUNT), find(_CHARGES), find(_SURPLUS)
     return {
-        "discount": Decimal(discount.group(1) or 0) if discount else Decimal(0),
+        "discount": figure(discount.group(1) or "0") if discount else Decimal(0),
         "days": int(discount.group(2) or 0) if discount else 0,
-        "charges": Decimal(charges.group(1) or 0) if charges else Decimal(0),
+        "charges": figure(charges.group(1) or "0") if charges else Decimal(0),
         "rates": {(a, b): Decimal(rate) for a, b, rate in _RATE.findall(customer)},
-        "surplus": "refund" if surplus and surplus.group(1) == "refunded" else "on_account",
+        "surplus": "refund" if surplus and surplus[1].lower() == "refunded" else "on_account",
     }
 
 
@@ -179,8 +198,8 @@ USUAL_TERMS = {  # what a model assumes when it is shown no terms at all
 
 def read_limit(house: str) -> float:
     """The refund above which the house rules want a person; 500.00 where they name none."""
-    limit = _LIMIT.search(house)
-    return float(limit.group(1).replace(",", "")) if limit else 500.0
+    limit = LIMIT.search(house)
+    return float(figure(limit.group(1))) if limit else 500.0
 
 
 def after_discount(amount: Decimal, percent: Decimal) -> Decimal:
@@ -215,7 +234,11 @@ def _goes_by(customer: Mapping[str, Any], payer: str) -> float:
 
 _CLAIMS = {  # in English and German, as people write them
     "discount": re.compile(
-        r"\bLESS\b.*\bDISC|(?<!\bohne )(?<!\bkein )(?<!\bno )\bSKONTO", re.IGNORECASE
+        # Not where the word says that there is none.
+        r"\A(?!.*(?:\b(?:ohne|kein\w*|nicht|ver(?:fallen|s(?:ä|ae)umt)|without|w/o|o\.)(?!\w)|"
+        r"\b(?:no|not)\s+(?:\w+\s+)?(?:disc|skonto)|skontof))"
+        r".*(?:\bLESS\b.*\bDISC(?:OUNTS?)?\b|\bSKONTO)",
+        re.IGNORECASE | re.DOTALL,
     ),
     "shared_charges": re.compile(r"\bSHA\b"),
     "part_payment": re.compile(r"\b(HALF|PART|TEIL(ZAHLUNG|BETRAG)|ANZAHLUNG)\b", re.IGNORECASE),

@@ -15,7 +15,18 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task, Tool
+from coordkit.cases.base import (
+    LIMIT,
+    Case,
+    Check,
+    Evidence,
+    Row,
+    Step,
+    StepAnswer,
+    Task,
+    Tool,
+    figure,
+)
 from coordkit.data.tables import SupportTables
 from coordkit.environment import Environment, cents
 from coordkit.ids import IdForms
@@ -165,8 +176,8 @@ STEPS = (
     ),
 )
 
-_WINDOW = re.compile(r"Refund window: (\d+) days")
-_LIMIT = re.compile(r"Refunds above ([\d.,]+) need")
+_WINDOW = re.compile(r"Refund window(?::| is) (\d+) days", re.IGNORECASE)
+RULE_LINES = {"refund window": _WINDOW, "approval": LIMIT}  # read from policies/refunds.md
 _POLICY_OF = {
     "refund": "refunds",
     "invoice_question": "renewals",
@@ -184,8 +195,8 @@ def read_window(policy: str) -> int:
 
 def read_limit(policy: str) -> float:
     """The refund above which the refund policy wants a person; 200.00 where it names none."""
-    limit = _LIMIT.search(policy)
-    return float(limit.group(1).replace(",", "")) if limit else 200.0
+    limit = LIMIT.search(policy)
+    return float(figure(limit.group(1))) if limit else 200.0
 
 
 # --- the simulated model's competence ---------------------------------------------------------

@@ -11,7 +11,7 @@ import re
 import tomllib
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from difflib import SequenceMatcher, get_close_matches
@@ -23,7 +23,7 @@ import pandas as pd
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from coordkit.data.files import BANK_FILES, SHEETS, DataError, RawTable, read_raw, read_text
-from coordkit.data.schemas import CURRENCIES, SIGNS, Table, show
+from coordkit.data.schemas import ALL_TABLES, CURRENCIES, SIGNS, Table, show
 
 FILE = "columns.toml"
 DAY_FIRST: Final = "day-first"
@@ -78,7 +78,7 @@ NAMES = {
     "status": "state orderstatus lieferstatus",
     "delivered_on": "delivered deliverydate deliveredon geliefert geliefertam lieferdatum "
     "zugestelltam",
-    "total": "amount ordertotal gross summe betrag gesamtbetrag gesamt bestellwert",
+    "total": "amount ordertotal grandtotal gross summe betrag gesamtbetrag gesamt bestellwert",
     "paid_with": "paymentmethod paidwith method zahlungsart zahlart zahlungsmittel bezahltmit",
     "receipt": "hasreceipt proofofpurchase beleg kassenbon quittung",
     "line_id": "line lineno linenumber position positionsnr posnr",
@@ -548,7 +548,7 @@ def read_said(directory: Path) -> dict[str, Columns]:
     path = directory / FILE
     text = read_text(path, FILE) if path.exists() else ""
     try:
-        return TypeAdapter(dict[str, Columns]).validate_python(tomllib.loads(text))
+        said = TypeAdapter(dict[str, Columns]).validate_python(tomllib.loads(text))
     except ValidationError as error:
         known = f"each table has {', '.join(asdict(NOTHING_SAID))}"
         raise DataError(
@@ -559,6 +559,24 @@ def read_said(directory: Path) -> dict[str, Columns]:
         ) from None
     except ValueError as error:
         raise DataError([f"{FILE}: {error}; correct it there"]) from None
+    if problems := [*_unknown_names(said)]:
+        raise DataError(problems)
+    return said
+
+
+def _unknown_names(said: Mapping[str, Columns]) -> Iterator[str]:
+    """Tables and columns of ours that columns.toml names and that there are not."""
+    known: dict[str, dict[str, object]] = {}
+    for table in ALL_TABLES:  # invoices are another table in each case
+        known.setdefault(table.name, {}).update(table.columns)
+    for name, columns in said.items():
+        if name not in known:
+            yield f"{FILE}: there is no table {show(name)}; there are {', '.join(known)}"
+            continue
+        for ours in [*columns.columns, *columns.values]:
+            if ours not in known[name]:
+                has = ", ".join(known[name])
+                yield f"{FILE}: {name} has no column {show(ours)}; ours are {has}"
 
 
 def write_said(directory: Path, said: Mapping[str, Columns]) -> Path:

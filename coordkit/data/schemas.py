@@ -29,6 +29,11 @@ KIND_ALIASES = {
     "typo": "exact",
 }
 
+YES_NO = {
+    **dict.fromkeys(("y", "true", "1", "ja", "j"), "yes"),
+    **dict.fromkeys(("n", "false", "0", "nein"), "no"),
+}
+
 # ISO 4217, active codes of money (no metals, funds or test codes).
 CURRENCIES = frozenset(
     "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN "
@@ -92,13 +97,15 @@ def _ids(cell: str) -> str:
 
 
 def _choice(options: Iterable[str], aliases: dict[str, str] | None = None, many: str = "") -> Kind:
-    """One of some words, or several of them between separators."""
-    known = {option: option for option in options} | (aliases or {})
+    """One of some words, or several of them between separators; capitals do not count."""
+    known = {option: option for option in options}
+    unknown = f"is unknown; use one of {', '.join(known)}"
+    known |= aliases or {}
 
     def parts(cell: str) -> list[str]:
+        cell = cell.casefold()
         return [part.strip() for part in cell.split(many)] if many else [cell]
 
-    unknown = f"is unknown; use one of {', '.join(known)}"
     return Kind(
         ((unknown, lambda cell: all(part in known for part in parts(cell))),),
         lambda cell: many.join(known[part] for part in parts(cell)),
@@ -241,7 +248,7 @@ ORDERS = Table(
         "total": MONEY,
         "currency": CURRENCY,
         "paid_with": TEXT,
-        "receipt": _choice(["yes", "no"]),
+        "receipt": _choice(["yes", "no"], YES_NO),
     },
     key="order_id",
 )
@@ -294,6 +301,12 @@ TABLES = {
     "billing": (INVOICES, PAYMENTS, CUSTOMERS),
     "support": (TICKETS, ORDERS, INVOICE_LINES),
 }
+ALL_TABLES = (
+    *(table for tables in TABLES.values() for table in tables),
+    SENTENCES,
+    BILLING_LABEL_FILE,
+    SUPPORT_LABEL_FILE,
+)
 
 
 def show(cell: str) -> str:

@@ -14,7 +14,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
 from coordkit.cases import load_case
-from coordkit.cases.base import Row, Task
+from coordkit.cases.base import Row, Task, figure
 from coordkit.cases.billing import (
     USUAL_IDS,
     Billing,
@@ -25,6 +25,7 @@ from coordkit.cases.billing import (
     check_post,
     claims_in,
     name_likeness,
+    read_limit,
     read_terms,
 )
 from coordkit.data import read_billing, write_dataset
@@ -183,8 +184,17 @@ def test_grader_and_model_agree_with_a_clerk(month: Billing, line: int) -> None:
         ("INV-1 less 3 % discount for early payment", ["discount"]),
         ("RE-1 abzgl. 2% Skonto", ["discount"]),
         ("RE-1 SKONTOABZUG 3%", ["discount"]),
-        ("RE-1 ohne Skonto", []),
-        ("RE-1 kein Skonto", []),
+        ("INVOICE NO 123 LESS 2% DISC", ["discount"]),
+        ("RE-1 ohne  Skonto", []),
+        ("RE-1 ohne 2% Skonto", []),
+        ("RE-1 keinen Skonto", []),
+        ("RE-1 o. Skonto", []),
+        ("RE-1 skontofrei", []),
+        ("RE-1 Skontofrist versäumt", []),
+        ("RE-1 Skonto nicht abgezogen", []),
+        ("INV-1 no discount", []),
+        ("INV-1 less nothing, no cash disc", []),
+        ("INV-1 less charges, as discussed", []),
         ("DISCOUNT LESS", []),
         ("INV-1 SHA", ["shared_charges"]),
         ("INV-1 Shaw Ltd", []),
@@ -197,6 +207,31 @@ def test_grader_and_model_agree_with_a_clerk(month: Billing, line: int) -> None:
 )
 def test_claims_are_read_in_english_and_german(text: str, claims: list[str]) -> None:
     assert claims_in(text) == claims
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("1250", "1250"), ("1,250.00", "1250.00"), ("1.250,00", "1250.00"), ("1.250", "1250"),
+        ("1.250.000", "1250000"), ("2,5", "2.5"), ("0.5", "0.5"), ("1.2.3", "12.3"),
+    ],
+)  # fmt: skip
+def test_a_figure_in_the_rules_is_read_as_people_write_it(text: str, amount: str) -> None:
+    assert figure(text) == Decimal(amount)
+    house = f"EARLY-PAYMENT discount: {text} % if paid within 9 days. Bank charges: shared; up to "
+    terms = read_terms("", house + text)
+    assert (terms["discount"], terms["days"], terms["charges"]) == (
+        Decimal(amount), 9, Decimal(amount)
+    )  # fmt: skip
+    for limit in (text, f"EUR {text}", f"£{text}", f"{text} EUR"):
+        assert read_limit(f"Refunds above {limit} need a person.") == float(amount)
+
+
+def test_what_the_house_rules_do_not_say_is_as_documented() -> None:
+    assert read_limit("Refunds above , need a person") == 500.0
+    assert read_terms("", "We pay what we like.") == {
+        "discount": 0, "days": 0, "charges": 0, "rates": {}, "surplus": "on_account"
+    }  # fmt: skip
 
 
 def test_every_kind_stands_in_the_month(month: Billing, billing: Billing) -> None:

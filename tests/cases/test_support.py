@@ -22,6 +22,8 @@ from coordkit.cases.support import (
     check_reply,
     check_respond,
     classify_with,
+    read_limit,
+    read_window,
 )
 from coordkit.data import read_support, write_dataset
 from coordkit.environment import Environment
@@ -710,3 +712,9 @@ def test_what_one_record_is_worth(desk: Support, situation: str, lacks: str, fai
     row = run_trial(bench, task)
     assert row["failure"] == failure
     assert row["cause"].startswith("missing" if failure else "")
+
+
+def test_what_the_refund_policy_does_not_say_is_as_documented() -> None:
+    assert (read_window("Two weeks."), read_limit("Ask us.")) == (30, 200.0)
+    assert (read_window("The refund window is 14 days."), read_limit("Refunds above 1.250,00 EUR "
+            "need a person.")) == (14, 1250.0)  # fmt: skip

@@ -243,6 +243,12 @@ def test_columns_toml_is_read_back_as_written(tmp_path):
             "[payments.columns]\namount = 3",
             "payments.columns.amount = 3: Input should be a valid string",
         ),
+        ('[payment]\nfile = "x"', "no table 'payment'; there are invoices, payments, customers, "),
+        (
+            '[payments.columns]\namout = "x"',
+            "payments has no column 'amout'; ours are payment_id, received_on, payer_name, amount",
+        ),
+        ('[payments.values]\ncurency = "EUR"', "payments has no column 'curency'"),
         ('[payments]\ncolour = "x"', "each table has file, columns, values, dates, decimal"),
         ('payments = "x"', "columns.toml"),
         ("[payments]\ncolumns = 3", "payments.columns = 3: Input should be a valid dictionary"),

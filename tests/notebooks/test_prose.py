@@ -26,7 +26,7 @@ SAID = [
      r"harmless +0\.57 +0\.35"),
     ("08_your_data", "18 of 20 at rung 5", "08_your_data",
      r"crashed +2 +2 +0 +0 +0\nheld +0 +0 +0 +2 +0\nrejected .*\nunapproved .* 18 +0\n"),
-    ("08_your_data", "77, then 10, 6, 0. The four at rung 6", "08_your_data",
+    ("08_your_data", "(77, then 10, 6, 0)", "08_your_data",
      r"rejected +0 +0 +0 +0 +4\n.*\nwrong outcome +77 +10 +6 +0 +0"),
 ]  # fmt: skip
 
