@@ -794,9 +794,10 @@ def prediction_figure(predicted: pd.DataFrame, measured: pd.DataFrame) -> go.Fig
             marker={"color": BLUE, "size": 9}, hovertemplate="%{x} steps: %{y:.1f} %",
         ),
     ]  # fmt: skip
-    far = (predicted["rate"] - measured["rate"]).abs().idxmax()
-    rates = [f"{100 * frame['rate'][far]:.1f} %" for frame in (predicted, measured)]
-    title = f"Furthest apart at step {far}: {rates[0]} predicted, {rates[1]} measured"
+    apart = list((predicted["rate"] - measured["rate"]).abs())
+    far = apart.index(max(apart))
+    rates = [f"{100 * frame['rate'].iloc[far]:.1f} %" for frame in (predicted, measured)]
+    title = f"Furthest apart at step {x[far]}: {rates[0]} predicted, {rates[1]} measured"
     figure = titled_figure(title, traces)
     figure.update_xaxes(title_text="steps that depend on each other", dtick=1)
     return figure.update_yaxes(title_text="tasks gone wrong, %", rangemode="tozero")

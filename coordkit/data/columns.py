@@ -30,6 +30,7 @@ DAY_FIRST: Final = "day-first"
 MONTH_FIRST: Final = "month-first"
 ALIKE = 0.75  # of 1: names that differ by a letter or two
 NOT_IT = 3
+OUT, IN = {"s", "soll", "d", "dr", "debit"}, {"h", "haben", "c", "cr", "credit"}  # of the account
 Order = Literal["", "day-first", "month-first"]
 Decimals = Literal["", ".", ","]
 ORDERS, DECIMALS = get_args(Order), get_args(Decimals)
@@ -344,7 +345,8 @@ class Mapped:
         read: our column -> how its dates or amounts were read.
         unjudged: our columns that have a problem, and so are not among the cells.
         paste: lines for columns.toml that name the missing columns.
-        left_out: payments made (below zero, without a label): rows that are not among the cells.
+        left_out: payments made (below zero or marked so, without a label): rows that are not among
+            the cells.
     """
 
     cells: pd.DataFrame
@@ -388,11 +390,20 @@ def apply(mapping: Columns, raw: RawTable, table: Table, said: Columns = NOTHING
             continue
         mapped.cells[ours] = pd.Series(column, index=index, dtype=object)
     if table.feed and "amount" in mapped.cells:
-        made = mapped.cells["amount"].str.fullmatch(r"-[0-9.]+")
+        made = mapped.cells["amount"].str.fullmatch(r"-[0-9.]+") | _marked_made(raw, mapping)
         made &= mapped.cells.filter(items=table.labels).isin([""]).all(axis=1)
         if not made.all():  # a file of nothing else has its signs the other way round
             mapped.cells, mapped.left_out = mapped.cells[~made], int(made.sum())
     return mapped
+
+
+def _marked_made(raw: RawTable, mapping: Columns) -> Any:
+    """Which rows are payments made by a column that says nothing else, such as Soll/Haben."""
+    for name in raw.header:
+        marks = [cell.casefold() for cell in raw.cells(name)]
+        if name not in mapping.columns.values() and set(marks) <= {*OUT, *IN} and set(marks) & OUT:
+            return pd.Series([mark in OUT for mark in marks], [row for row, _ in raw.rows])
+    return False
 
 
 def _note_headers(

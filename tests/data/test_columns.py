@@ -427,6 +427,24 @@ def test_a_bank_feed_without_ids_is_numbered_but_not_if_a_name_is_near(tmp_path)
     assert read_billing(tmp_path).payments["payment_id"][0] == "row-000002", "no number at all"
 
 
+@pytest.mark.parametrize("marks", ["H S H", "Haben Soll Haben", "CR DR cr"])
+def test_payments_made_by_a_mark_of_their_own_are_left_out(marks):
+    header = ["Umsatz-ID", "Buchungstag", "Auftraggeber", "Betrag", "S/H", "Währung", "Text"]
+
+    def kept(*marks):
+        lines = [
+            [f"P{i}", f"1{i}.06.2026", "Ada", f"{i},00", mark, "EUR", f"INV-{i}"]
+            for i, mark in enumerate(marks, 1)
+        ]
+        found = raw(header, *lines)
+        mapped = apply(guess(found, PAYMENTS), found, PAYMENTS)
+        return list(mapped.cells["payment_id"]), mapped.left_out
+
+    assert kept(*marks.split()) == (["P1", "P3"], 1)
+    assert kept("?", *marks.split()[1:]) == (["P1", "P2", "P3"], 0), "another column"
+    assert kept(*3 * marks.split()[:1])[1] == kept(*3 * marks.split()[1:2])[1] == 0
+
+
 def test_payments_made_are_left_out_of_a_feed_unless_they_are_labelled_or_all_there_is(tmp_path):
     (tmp_path / "invoices.csv").write_text(INVOICE)
     (tmp_path / "payments.csv").write_text(PAYMENT.replace("5.00", "-5.00"))
