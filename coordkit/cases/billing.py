@@ -237,7 +237,7 @@ _CLAIMS = {  # in English and German, as people write them
         # Not where the word says that there is none.
         r"\A(?!.*(?:\b(?:ohne|kein\w*|nicht|ver(?:fallen|s(?:ä|ae)umt)|without|w/o|o\.)(?!\w)|"
         r"\b(?:no|not)\s+(?:\w+\s+)?(?:disc|skonto)|skontof))"
-        r".*(?:\bLESS\b.*\bDISC(?:OUNTS?)?\b|\bSKONTO)",
+        r"(?:(?>.*?\bLESS\b).*?\bDISC(?:OUNTS?)?\b|.*?\bSKONTO)",  # each scans a text once
         re.IGNORECASE | re.DOTALL,
     ),
     "shared_charges": re.compile(r"\bSHA\b"),
