@@ -431,6 +431,8 @@ def test_ctrl_c_keeps_finished_blocks_and_the_rerun_is_as_if_nothing_happened(
     process = subprocess.Popen(
         [*COMMAND, *options, "--runs", runs], env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        # Tests started in the background of a shell ignore Ctrl-C, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(runs.glob("*/part-*.parquet")) and time.monotonic() < deadline:
