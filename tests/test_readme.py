@@ -2,12 +2,18 @@
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from coordkit.cases import load_case
 from coordkit.experiment import Settings
 from coordkit.ladder import interval, p_text, percent, points, summarise
+from coordkit.language import SMALLTALK, mask, split_sentences
+from coordkit.stack import Stack
+from coordkit.statistics import paired_difference
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,6 +27,19 @@ def rows(case: str) -> list[list[str]]:
 
 def with_brackets(value: str, more: str) -> str:
     return f"{value} ({more})" if value else ""
+
+
+def fresh_trials(case: str) -> pd.DataFrame:
+    """The trials that `make run` left; its 2,000 tasks are not run again for a test."""
+    trials = ROOT / "runs" / f"{case}-{Settings(case).key()}" / "trials.parquet"
+    if not trials.exists():
+        pytest.skip("no full run of this version in runs/: `make run` makes it")
+    return pd.read_parquet(trials)
+
+
+def failures_by_task(case: str, stack: Stack) -> pd.Series:
+    trials = fresh_trials(case)
+    return trials[trials["stack"] == stack.label].set_index("task")["failed"]
 
 
 @pytest.mark.parametrize("case", ["billing", "support"])
@@ -53,13 +72,7 @@ def test_the_tables_other_columns_are_the_results(case):
 
 @pytest.mark.parametrize("case", ["billing", "support"])
 def test_make_run_measures_the_results_again(case):
-    settings = Settings(case)
-    trials = ROOT / "runs" / f"{case}-{settings.key()}" / "trials.parquet"
-    if not trials.exists():
-        pytest.skip("no full run of this version in runs/: `make run` makes it")
-    import pandas as pd
-
-    again = summarise(pd.read_parquet(trials), settings, range(7))["rungs"]
+    again = summarise(fresh_trials(case), Settings(case), range(7))["rungs"]
     for new, old in zip(again, RESULTS[case]["0"]["rungs"], strict=True):
         # another processor may round a classifier's probability to the other side
         assert abs(new["failures"] - old["failures"]) <= 5
@@ -101,6 +114,40 @@ def test_the_paragraphs_beside_the_tables_are_the_results() -> None:
     assert f"a line delivered twice ({twice:.1f} % of billing)" in text
     unapproved = [100 * causes[c][5]["causes"]["unapproved"] for c in ("billing", "support")]
     assert "({:.1f} % of billing and {:.1f} % of support at rung 5)".format(*unapproved) in text
+
+
+def test_state_costs_a_second_opinion_on_lines_delivered_once() -> None:
+    once = [task.id for task in load_case("billing").tasks if not task.repeated]
+    full = Stack.rung(6)
+    on = failures_by_task("billing", full).loc[once]
+    off = failures_by_task("billing", full.without("state")).loc[once]
+    assert (
+        f"of the other {len(once):,} tasks {on.sum()} fail with state and {off.sum()} without "
+        f"(p = {paired_difference(on.to_frame(), off.to_frame()).p_value:.2f})"
+    ) in " ".join(README.split())
+    notebook = (ROOT / "notebooks/04_state.ipynb").read_text(encoding="utf-8")
+    assert f"({off.sum()} failures, not {on.sum()}: README)" in notebook
+
+
+def test_supports_failures_cluster_by_sentence() -> None:
+    examples = pd.read_csv(ROOT / "data/support/examples.csv")
+    requests = set(examples.loc[examples["intent"] != SMALLTALK, "text"].map(mask))
+    held = {
+        task.id: {mask(sentence) for sentence in split_sentences(task.fields["message"])} & requests
+        for task in load_case("support").tasks
+    }
+    failed = failures_by_task("support", Stack.rung(6))
+    left = [held[task] for task in failed.index[failed]]
+    twenty: set[str] = set()
+    while len(twenty) < 20:  # greedily: each time the request that most of what is left holds
+        count = Counter(request for message in left for request in message)
+        twenty.add(min(count, key=lambda request: (-count[request], request)))
+        left = [message for message in left if not message & twenty]
+    of_all = sum(bool(message & twenty) for message in held.values()) / len(held)
+    assert (
+        f"{failed.sum() - len(left)} of {failed.sum()} at rung 6 hold one of 20 requests that "
+        f"{100 * of_all:.0f} % of all tickets hold"
+    ) in " ".join(README.split())
 
 
 def test_every_layer_shows_an_effect_somewhere():

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from coordkit.cases import load_case
+
 ROOT = Path(__file__).parents[2]
 
 # Where it is said, what is said, the notebook that measures it, what its output must show.
@@ -28,6 +30,10 @@ SAID = [
      r"crashed +2 +2 +0 +0 +0\nheld +0 +0 +0 +2 +0\nrejected .*\nunapproved .* 18 +0\n"),
     ("08_your_data", "(77, then 10, 6, 0)", "08_your_data",
      r"rejected +0 +0 +0 +0 +4\n.*\nwrong outcome +77 +10 +6 +0 +0"),
+    ("09_your_model", "27 and 46 tasks cannot tell 8 from 17 %", "09_your_model",
+     r"steps of 27 tasks\n[\s\S]*\n46 tasks\n[\s\S]*\n1 +8\.3 .* 17\.4 "),
+    ("09_your_model", "The interval excludes zero and p is above 0.05", "09_your_model",
+     r"\(-22\.8 to -1\.1\), p = 0\.062"),
 ]  # fmt: skip
 
 
@@ -61,3 +67,15 @@ def test_state_pays_in_a_checked_stack_where_notebook_04_says_so() -> None:
         for case in ("billing", "support")
     )
     assert billing < 0.05 <= support
+
+
+def test_the_samples_that_notebook_09_takes_share_the_tasks_it_says() -> None:
+    told = " ".join(prose("09_your_model").split())
+    assert "these 30 are mostly others than the 40 above" in told
+    assert "80 tasks contain these 40, 60 tasks only 20 of them" in told
+    forty = sampled(40)
+    assert [len(forty & sampled(tasks)) for tasks in (30, 80, 60)] == [10, 40, 20]
+
+
+def sampled(tasks: int) -> set[str]:
+    return {task.id for task in load_case("billing", tasks=tasks).tasks}
