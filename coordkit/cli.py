@@ -428,7 +428,7 @@ def check() -> None:
 
     found = environment.checks()
     typer.echo(environment.report(found))
-    if any(not c.ok and not c.optional for c in found):
+    if not all(c.ok for c in found):
         raise typer.Exit(1)
 
 
