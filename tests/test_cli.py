@@ -300,6 +300,14 @@ def test_every_command_has_a_help_that_is_not_cut_off(
     assert "…" not in shown.output
 
 
+@pytest.mark.parametrize("command", ["ladder", "run", "trace"])
+def test_the_options_of_a_trial_are_those_of_the_ladder(command: str) -> None:
+    shown = call(command, "--help").output
+    options = ("--tasks", "--seed", "--data", "--model", "--budget-usd", "--price-in", "--replay")
+    assert all(option in shown for option in options)
+    assert ("--concurrency" in shown) == (command != "trace")
+
+
 def test_no_command_shows_the_help_and_a_question_can_be_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
