@@ -707,7 +707,7 @@ def _table(summary: Summary) -> Table:
         for head, *cells in zip(_HEADS, *rows, strict=True)
         if any(Text.from_markup(cell).plain.strip() for cell in cells)
     ]
-    return _grid(title, *zip(*columns, strict=True))
+    return _grid(title, *zip(*columns, strict=True), padding=(0, 1, 0, 0))
 
 
 def _shares_table(stacks: pd.DataFrame) -> Table:
@@ -724,9 +724,9 @@ def _shares_table(stacks: pd.DataFrame) -> Table:
     return _grid(title, ("layer", "points", "95 % interval"), *rows)
 
 
-def _grid(title: str, heads: Sequence[str], *rows: Sequence[str]) -> Table:
+def _grid(title: str, heads: Sequence[str], *rows: Sequence[str], **look: Any) -> Table:
     """A table whose first column is to the left and the rest, figures, to the right."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, **look)
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place else "left")
     for row in rows:
