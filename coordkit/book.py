@@ -10,9 +10,8 @@ from __future__ import annotations
 import base64
 import html
 import re
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from io import BytesIO
 from operator import getitem
@@ -25,8 +24,8 @@ STATE = "application/vnd.jupyter.widget-state+json"
 STILL = "The figure as the sliders start; run the cell to move them."
 CELL_SECONDS = 600  # a stalled kernel is given up, not waited for; a busy machine is slow
 PICTURE_WIDTH = 760  # pixels; about the width of a notebook on GitHub
-COLOURS = 64  # of a picture: a sixth of the size, and no difference to be seen
-_ADDRESS = re.compile(r"0x[0-9a-f]{8,}")
+COLOURS = 64  # of a picture: a fifth of the size, and no difference to be seen
+_URLS = "require_js_url jquery_url mathjax_url mermaid_js_url mermaid_layout_elk_js_url".split()
 
 
 def normalise(notebook: Any) -> Any:
@@ -37,20 +36,17 @@ def normalise(notebook: Any) -> Any:
         cell.id = f"cell-{number:02d}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = [kept for o in cell.outputs if (kept := _kept(o)) is not None]
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+    for data in _shown(notebook):
+        if "text/plain" in data:  # without the addresses of objects
+            data["text/plain"] = re.sub(r"0x[0-9a-f]{8,}", "0x0", data["text/plain"])
     return notebook
 
 
-def _kept(output: Any) -> Any:
-    """An output without what cannot be shown later; None if nothing is left of it."""
-    data = output.get("data")
-    if data is None:
-        return output
-    if WIDGET in data:
-        return None
-    if "text/plain" in data:
-        data["text/plain"] = _ADDRESS.sub("0x0", data["text/plain"])
-    return output
+def _shown(notebook: Any) -> Iterator[Any]:
+    """What the cells show: of each output the data, by their kinds."""
+    for cell in notebook.cells:
+        yield from (output["data"] for output in cell.get("outputs", []) if "data" in output)
 
 
 def run(path: Path) -> None:
@@ -59,43 +55,30 @@ def run(path: Path) -> None:
     Raises:
         nbclient.exceptions.CellExecutionError: if a cell fails; the file is left as it was.
     """
+    import nbclient
     import nbformat
-    from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(
-        notebook, timeout=CELL_SECONDS, kernel_name="python3", resources=resources
-    ).execute()
-    add_stills(notebook)
+    nbclient.execute(notebook, str(path.parent), timeout=CELL_SECONDS, kernel_name="python3")
     add_pictures(notebook)
     nbformat.write(normalise(notebook), path)
 
 
 def add_pictures(notebook: Any) -> None:
-    """Give each figure a static picture beside it, for pages that draw no Plotly (GitHub's).
+    """Give each figure a static picture, for pages that draw no Plotly (GitHub's).
 
+    It stands beside the figure; of one with sliders it shows the start, in the figure's place.
     Needs Chromium, through kaleido; without it the notebook stays without pictures, and says so.
     """
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            figure = output.get("data", {}).get(PLOTLY)
-            if figure and (picture := _png(figure)):
-                output["data"]["image/png"] = picture
-
-
-def add_stills(notebook: Any) -> None:
-    """Put a picture of its start in the place of each figure with sliders: who cannot run sees it.
-
-    Needs what `add_pictures` needs; without it there is nothing in that place.
-    """
     models = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            view = output.get("data", {}).get(WIDGET, {})
-            figure = _figure_within(view.get("model_id", ""), models)
-            if figure and (picture := _png(figure)):
-                output["data"] = {"image/png": picture, "text/plain": STILL}
+    for data in _shown(notebook):
+        live = data.get(WIDGET)
+        figure = _figure_within(live["model_id"], models) if live else data.get(PLOTLY)
+        if figure and (picture := _png(figure)):
+            if live:
+                data.clear()
+                data["text/plain"] = STILL
+            data["image/png"] = picture
 
 
 def _figure_within(name: str, models: Any) -> Any:
@@ -118,8 +101,7 @@ def _png(figure: Any) -> str:
         from PIL import Image
         from plotly.io import to_image
 
-        plain = {key: figure[key] for key in ("data", "layout")}
-        picture = to_image(plain, format="png", width=PICTURE_WIDTH, validate=False)
+        picture = to_image(figure, format="png", width=PICTURE_WIDTH, validate=False)
         Image.open(BytesIO(picture)).quantize(COLOURS).save(small, "PNG", optimize=True)
     except (ImportError, RuntimeError, ValueError) as error:
         print(f"no static picture: {str(error).strip().splitlines()[0]}")
@@ -137,11 +119,10 @@ def site(folder: Path, notebooks: Sequence[Path]) -> Path:
     Returns:
         The index page.
     """
-    import plotly
+    from plotly.offline import get_plotlyjs
 
     folder.mkdir(parents=True, exist_ok=True)
-    script = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-    shutil.copyfile(script, folder / "plotly.min.js")
+    (folder / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     titles = {path: _page(path, folder) for path in notebooks}
     entries = "\n".join(
         f'<li><a href="{path.stem}.html">{html.escape(title)}</a></li>'
@@ -156,36 +137,24 @@ def _page(path: Path, folder: Path) -> str:
     """Write one notebook's page; returns its title."""
     import nbformat
     from nbconvert import HTMLExporter
+    from plotly.io import to_html
 
     notebook = nbformat.read(path, as_version=4)
     title = str(notebook.cells[0].source.splitlines()[0]).lstrip("# ")
-    for number, cell in enumerate(notebook.cells):
-        for place, output in enumerate(cell.get("outputs", [])):
-            if PLOTLY in output.get("data", {}):
-                output["data"] = {"text/html": _figure(output["data"][PLOTLY], f"{number}-{place}")}
-    exporter = HTMLExporter()
-    urls = ("require_js_url", "jquery_url", "mathjax_url", "mermaid_js_url")
-    for name in (*urls, "mermaid_layout_elk_js_url"):
-        setattr(exporter, name, "")  # nothing from the network
-    exporter.html_manager_semver_range = ""
+    for number, data in enumerate(_shown(notebook)):
+        if figure := data.get(PLOTLY):
+            data.clear()
+            data["text/html"] = to_html(
+                figure, include_plotlyjs=False, full_html=False, div_id=f"figure-{number}",
+                validate=False,
+            )  # fmt: skip
+    nothing = dict.fromkeys(_URLS, "")  # nothing from the network
+    exporter = HTMLExporter(html_manager_semver_range="", **nothing)
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     head = '<script src="plotly.min.js"></script>\n<p><a href="index.html">All chapters</a></p>'
     body = re.sub(r"(<body[^>]*>)", lambda m: m.group(1) + head, body, count=1)
     (folder / f"{path.stem}.html").write_text(body, encoding="utf-8")
     return title
-
-
-def _figure(figure: Any, number: str) -> str:
-    from plotly.io import to_html
-
-    plain = {key: figure[key] for key in ("data", "layout")}
-    options = {"responsive": True}
-    return str(
-        to_html(
-            plain, options, include_plotlyjs=False, full_html=False,
-            div_id=f"figure-{number}", validate=False,
-        )
-    )  # fmt: skip
 
 
 _INDEX = """<!doctype html>

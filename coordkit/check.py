@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import os
-import shutil
 import sqlite3
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from packaging.specifiers import SpecifierSet
@@ -25,40 +23,30 @@ SAMPLES = (
     "data/support/orders.csv",
     "data/support/tickets.csv",
 )
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 
 
 @dataclass(frozen=True)
 class Check:
     """One thing looked at.
 
-    name: what; ok: whether it is there; detail: what was found; mend: the command that mends it;
-    optional: coordkit runs without it.
+    name: what; ok: whether it is there; detail: what was found; mend: the command that mends it.
     """
 
     name: str
     ok: bool
     detail: str
     mend: str
-    optional: bool = False
 
 
 def checks(root: Path = ROOT) -> list[Check]:
     """Look at everything coordkit needs; nothing is installed or left behind.
 
     root: the folder that holds data/ and runs/.
-    Returns one Check per thing: coordkit, Python, the packages, SQLite, the sample data, runs/,
-    LangGraph, the endpoint of a real model and, as the only optional one, Chromium.
+    Returns one Check per thing: coordkit, Python, the packages, SQLite, the sample data, runs/ and
+    LangGraph.
     """
-    return [
-        *distribution_checks(),
-        sqlite_check(),
-        sample_check(root),
-        runs_check(root),
-        langgraph_check(),
-        endpoint_check(),
-        chromium_check(),
-    ]
+    rest = [sqlite_check(), sample_check(root), runs_check(root), langgraph_check()]
+    return [*distribution_checks(), *rest]
 
 
 def report(results: Sequence[Check], brief: bool = False) -> str:
@@ -69,20 +57,13 @@ def report(results: Sequence[Check], brief: bool = False) -> str:
     """
     lines = []
     for check in results:
-        if check.ok and brief:
-            continue
-        lines.append(f"{_label(check):<10} {check.name}: {check.detail}")
+        if not (check.ok and brief):
+            lines.append(f"{'[ok]' if check.ok else '[missing]':<10} {check.name}: {check.detail}")
         if not check.ok:
             lines.append(f"{'':<10} mend: {check.mend}")
-    missing = sum(not check.ok and not check.optional for check in results)
+    missing = sum(not check.ok for check in results)
     lines.append(f"{missing} missing" if missing else "everything needed is here")
     return "\n".join(lines)
-
-
-def _label(check: Check) -> str:
-    if check.ok:
-        return "[ok]"
-    return "[optional]" if check.optional else "[missing]"
 
 
 def distribution_checks() -> list[Check]:
@@ -102,14 +83,10 @@ def distribution_checks() -> list[Check]:
     here = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
     version = ".".join(map(str, sys.version_info[:3]))
     supported = SpecifierSet(metadata["Requires-Python"])
+    detail, mend = f"{version} (needs {supported})", "make clean setup PYTHON=python3.12"
     return [
         Check("coordkit", True, metadata["Version"], ""),
-        Check(
-            "Python",
-            supported.contains(version),
-            f"{version} (needs {supported})",
-            "make clean setup PYTHON=python3.12",
-        ),
+        Check("Python", supported.contains(version), detail, mend),
         *(package_check(r.name, r.specifier) for r in here),
     ]
 
@@ -148,13 +125,10 @@ def sqlite_check() -> Check:
 
 def sample_check(root: Path) -> Check:
     """Look for the sample files of both cases under root; a file of no bytes counts as absent."""
-    absent = [name for name in SAMPLES if not _has_bytes(root / name)]
+    files = {name: root / name for name in SAMPLES}
+    absent = [name for name, f in files.items() if not (f.is_file() and f.stat().st_size)]
     detail = f"absent: {', '.join(absent)}" if absent else f"{len(SAMPLES)} files in data/"
     return Check("sample data", not absent, detail, "make data")
-
-
-def _has_bytes(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size > 0
 
 
 def runs_check(root: Path) -> Check:
@@ -171,40 +145,12 @@ def langgraph_check() -> Check:
     """Compile and run a graph of one node: the import and the run both can fail."""
     name, mend = "LangGraph runs a graph", f"{_python()} -m pip install --force-reinstall langgraph"
     try:
-        answer = _smoke_graph()
+        from langgraph.graph import START, StateGraph
+
+        graph: Any = StateGraph(int)  # the state is just a number
+        graph.add_node("add_one", lambda number: number + 1)
+        graph.add_edge(START, "add_one")
+        answer = graph.compile().invoke(1)
     except Exception as error:  # whatever a broken install raises is the finding
         return Check(name, False, f"{type(error).__name__}: {error}", mend)
     return Check(name, answer == 2, f"1 + 1 = {answer}", mend)
-
-
-class _Sum(TypedDict):
-    value: int
-
-
-def _smoke_graph() -> int:
-    from langgraph.graph import END, START, StateGraph
-
-    def add_one(state: _Sum) -> _Sum:
-        return {"value": state["value"] + 1}
-
-    graph = StateGraph(_Sum)
-    graph.add_node("add_one", add_one)
-    graph.add_edge(START, "add_one")
-    graph.add_edge("add_one", END)
-    return int(graph.compile().invoke({"value": 1})["value"])
-
-
-def endpoint_check() -> Check:
-    """Say which settings of ``--model openai:NAME`` are there, and never what they are."""
-    names = ("OPENAI_API_KEY", "OPENAI_BASE_URL")
-    found = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in names]
-    detail = f"{', '.join(found)}; only --model openai:NAME uses them"
-    return Check("your model", True, detail, "")
-
-
-def chromium_check() -> Check:
-    """Look for a Chromium-like browser on the PATH; only the browser tests use one."""
-    found = next((name for name in BROWSERS if shutil.which(name)), None)
-    detail = found or "absent, used by the browser tests only"
-    mend = "apt install chromium, or brew install --cask chromium"
-    return Check("Chromium", found is not None, detail, mend, optional=True)

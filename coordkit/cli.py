@@ -6,6 +6,7 @@ What takes long to import is imported in the commands, so that ``coordkit --help
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import os
 import re
@@ -13,15 +14,21 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
 from coordkit.layers import LAYERS
+from coordkit.prices import Prices
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +36,6 @@ if TYPE_CHECKING:
     from coordkit.experiment import Settings
     from coordkit.ladder import Entry, Summary
     from coordkit.models import MeteredChatModel
-    from coordkit.prices import Prices
     from coordkit.stack import Stack
 
 OUR_ERROR, STOPPED = 2, 130
@@ -37,19 +43,41 @@ USAGE_ERROR: Any = typer.BadParameter.__base__  # click's, or that of the click 
 
 
 class _Commands(TyperGroup):
-    """Tells of wrong options as of everything else: in one line, not in a box."""
+    """Tells of what a user can mend in one line: no box, no traceback."""
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         try:
             sys.exit(super().main(*args, **{**extra, "standalone_mode": False}))
-        except typer.Abort:  # Ctrl-C or the end of input at a question
-            typer.echo("\ncoordkit: stopped", err=True)
-            sys.exit(STOPPED)
         except USAGE_ERROR as error:
             if message := " ".join(error.format_message().split()):  # empty: the help was asked for
                 where = error.ctx.command_path if error.ctx else "coordkit"
                 typer.echo(f"coordkit: {message.rstrip('.?')}; see {where} --help", err=True)
             sys.exit(OUR_ERROR)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, USAGE_ERROR):
+            raise
+        except (KeyboardInterrupt, typer.Abort):  # or the end of input at a question
+            typer.echo("\ncoordkit: stopped", err=True)
+            raise typer.Exit(STOPPED) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}{error.strerror or error}")
+        except Exception as error:
+            from coordkit.cases import UnknownCase
+            from coordkit.data.files import DataError
+            from coordkit.models import ModelProblem
+
+            if not isinstance(error, DataError | ModelProblem | UnknownCase):
+                raise
+            _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"coordkit: {message}", err=True)
+    raise typer.Exit(OUR_ERROR)
 
 
 app = typer.Typer(
@@ -66,64 +94,110 @@ MIN_WIDTH = 100  # of tables, where the output is no terminal
 EVERY = 30.0  # seconds between lines of progress, where the output is no terminal
 FEW = 30  # tasks; a bootstrap of fewer tells less than its interval says
 
+_fraction = partial(typer.Option, min=0, max=1)
 CaseArgument = Annotated[
     str, typer.Argument(metavar="CASE", help="billing, support, or module:factory.")
 ]
-Tasks = Annotated[
-    int | None,
-    typer.Option(
-        min=1, max=MAX_TASKS, show_default="all of the sample's 2,000",
-        help="Number of tasks; more than the sample has are generated.",
-    ),
-]  # fmt: skip
+CaseArguments = Annotated[
+    list[str],
+    typer.Argument(metavar="CASE...", help="billing, support or both; or module:factory."),
+]
+Layers = Annotated[
+    str, typer.Option(metavar="LIST", help=f"full, none, or some of {', '.join(LAYERS)}.")
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the simulated model's dice.")]
-Trials = Annotated[int, typer.Option(min=1, max=1000, help="Independent trials per task.")]
-Reliability = Annotated[
-    float, typer.Option(min=0, max=1, help="Probability that one step's answer is right.")
-]
+Reliability = Annotated[float, _fraction(help="Probability that one step's answer is right.")]
 Correlation = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="Correlation of repeated attempts at one step of one task."),
-]
-ReviewerAccuracy = Annotated[
-    float, typer.Option(min=0, max=1, help="Probability that a fresh reviewer decides rightly.")
+    float, _fraction(help="Correlation of repeated attempts at one step of one task.")
 ]
 Data = Annotated[Path | None, typer.Option(metavar="DIR", help="A folder with your own tables.")]
-Json = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
-]
+Runs = Annotated[Path, typer.Option(metavar="DIR", help="Folder for trials and reports.")]
 Processes = Annotated[
     int | None, typer.Option(min=1, show_default="one per core", help="Worker processes.")
 ]
-Runs = Annotated[Path, typer.Option(metavar="DIR", help="Folder for trials and reports.")]
-Layers = Annotated[
-    str,
-    typer.Option(metavar="LIST", help=f"full, none, or some of {', '.join(LAYERS)}."),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME",
-        help="simulated; openai:NAME for any endpoint of that interface (OPENAI_API_KEY, "
-        "OPENAI_BASE_URL); or provider:NAME, as LangChain's init_chat_model has it.",
-    ),
-]
-Budget = Annotated[
-    float | None, typer.Option(min=0, help="Stop before the calls of this command cost more.")
-]
-PriceIn = Annotated[
-    float | None, typer.Option(min=0, help="USD per million tokens sent, instead of the list's.")
-]
-PriceOut = Annotated[float | None, typer.Option(min=0, help="The same for tokens received.")]
-Concurrency = Annotated[
-    int, typer.Option(min=1, max=64, help="Requests under way at a time to a real model.")
-]
-Replay = Annotated[
-    bool,
-    typer.Option("--replay", help="Answer from the responses kept: no key, no network."),
-]
-Yes = Annotated[bool, typer.Option("--yes", help="Spend money without asking first.")]
-Defaults = {"reliability": 0.96, "correlation": 0.32, "reviewer_accuracy": 0.95}
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """What determines a trial: the options that ladder, run and trace have in common."""
+
+    tasks: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MAX_TASKS, show_default="all of the sample's 2,000",
+            help="Number of tasks; more than the sample has are generated.",
+        ),
+    ] = None  # fmt: skip
+    seed: Seed = 0
+    reliability: Reliability = 0.96
+    correlation: Correlation = 0.32
+    reviewer_accuracy: Annotated[
+        float, _fraction(help="Probability that a fresh reviewer decides rightly.")
+    ] = 0.95
+    data: Data = None
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="simulated; openai:NAME for any endpoint of that interface (OPENAI_API_KEY, "
+            "OPENAI_BASE_URL); or provider:NAME, as LangChain's init_chat_model has it.",
+        ),
+    ] = "simulated"
+    budget_usd: Annotated[
+        float | None, typer.Option(min=0, help="Stop before the calls of this command cost more.")
+    ] = None
+    price_in: Annotated[
+        float | None, typer.Option(min=0, help="USD per million tokens sent, not the list's.")
+    ] = None
+    price_out: Annotated[
+        float | None, typer.Option(min=0, help="The same for tokens received.")
+    ] = None
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Answer from the responses kept: no key, no network.")
+    ] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Spend money without asking first.")] = False
+    runs: Runs = Path("runs")
+
+    @property
+    def prices(self) -> Prices | None:
+        """The prices that were given, None if none were."""
+        if (self.price_in is None) != (self.price_out is None):
+            _fail("--price-in and --price-out belong together; give both, USD per million tokens")
+        return None if self.price_in is None else Prices(self.price_in, self.price_out)
+
+
+@dataclass(frozen=True)
+class RunOptions(TrialOptions):
+    """What ladder and run have besides."""
+
+    trials: Annotated[int, typer.Option(min=1, max=1000, help="Independent trials per task.")] = 1
+    processes: Processes = None
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=64, help="Requests under way at a time to a real model.")
+    ] = 4
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the results there too.")
+    ] = None
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Show typer each field of a command's parameter ``options``, a dataclass, as an option."""
+    own = dict(inspect.signature(command, eval_str=True).parameters)
+    kind = own.pop("options").annotation
+    hints = get_type_hints(kind, include_extras=True)
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        options = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        command(options=options, **given)
+
+    shared = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default,
+                          annotation=hints[f.name])
+        for f in fields(kind)
+    ]  # fmt: skip
+    called.__signature__ = inspect.Signature([*own.values(), *shared])  # type: ignore[attr-defined]
+    return called
 
 
 def main() -> None:
@@ -144,109 +218,42 @@ def quiet() -> None:
 
 
 @app.command()
+@_with_options
 def ladder(
-    cases: Annotated[
-        list[str],
-        typer.Argument(metavar="CASE...", help="billing, support or both; or module:factory."),
-    ],
-    tasks: Tasks = None,
-    seed: Seed = 0,
-    trials: Trials = 1,
-    reliability: Reliability = Defaults["reliability"],
-    correlation: Correlation = Defaults["correlation"],
-    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer_accuracy"],
+    cases: CaseArguments,
+    options: RunOptions,
     rungs: Annotated[str, typer.Option(metavar="LIST", help="Like 0-6, 3 or 0,3,5.")] = "0-6",
-    data: Data = None,
-    json_file: Json = None,
-    processes: Processes = None,
-    runs: Runs = Path("runs"),
     no_knockouts: Annotated[
         bool, typer.Option("--no-knockouts", help="Do not measure each layer's absence.")
     ] = False,
-    model: Model = "simulated",
-    budget_usd: Budget = None,
-    price_in: PriceIn = None,
-    price_out: PriceOut = None,
-    concurrency: Concurrency = 4,
-    replay: Replay = False,
-    yes: Yes = False,
 ) -> None:
     """Climb the ladder of layers and print the failure rate at every rung.
 
     Rung 0 is a bare model, rung k has layers 1 to k. Each layer is also knocked out of all six.
     The same command continues what was interrupted.
     """
-    with _clear_errors():
-        from coordkit.experiment import ladder_stacks
-        from coordkit.ladder import summarise
+    chosen = _rungs(rungs)
+    from coordkit.experiment import ladder_stacks
+    from coordkit.ladder import summarise
 
-        chosen = _rungs(rungs)
-        _one_case_per_folder(cases, data)
-        plans = [
-            _settings(case, tasks, seed, trials, reliability, correlation, reviewer_accuracy, data)
-            for case in dict.fromkeys(cases)
-        ]
-        _check_targets("--json", json_file, runs)
-        stacks = ladder_stacks(chosen, not no_knockouts)
-        chat = _chat(model, runs, seed, budget_usd, (price_in, price_out), replay)
-        plans = [_with_chat(s, chat, (price_in, price_out)) for s in plans]
-        _agree(plans, stacks, chat, yes or replay)
-        workers = concurrency if chat else processes
-        results = []
-        for settings in plans:  # each case is shown as soon as it is measured
-            table, folder = _measure(settings, stacks, runs, workers, chat)
-            results.append((summarise(table, settings, chosen), table))
-            _show(results[-1][0])
-        _close(results, folder if len(plans) == 1 else runs, json_file)
+    stacks = ladder_stacks(chosen, not no_knockouts)
+    _measure_cases(cases, stacks, options, partial(summarise, rungs=chosen))
 
 
 @app.command()
-def run(
-    case: CaseArgument,
-    layers: Layers = "full",
-    tasks: Tasks = None,
-    seed: Seed = 0,
-    trials: Trials = 1,
-    reliability: Reliability = Defaults["reliability"],
-    correlation: Correlation = Defaults["correlation"],
-    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer_accuracy"],
-    data: Data = None,
-    json_file: Json = None,
-    processes: Processes = None,
-    runs: Runs = Path("runs"),
-    model: Model = "simulated",
-    budget_usd: Budget = None,
-    price_in: PriceIn = None,
-    price_out: PriceOut = None,
-    concurrency: Concurrency = 4,
-    replay: Replay = False,
-    yes: Yes = False,
-) -> None:
+@_with_options
+def run(case: CaseArgument, options: RunOptions, layers: Layers = "full") -> None:
     """Measure one stack: any subset of the layers."""
-    with _clear_errors():
-        from coordkit.ladder import summarise_stack
+    stack = _stack(layers)
+    from coordkit.ladder import summarise_stack
 
-        stack = _stack(layers)
-        settings = _settings(
-            case, tasks, seed, trials, reliability, correlation, reviewer_accuracy, data
-        )
-        _check_targets("--json", json_file, runs)
-        chat = _chat(model, runs, seed, budget_usd, (price_in, price_out), replay)
-        settings = _with_chat(settings, chat, (price_in, price_out))
-        _agree([settings], [stack], chat, yes or replay)
-        workers = concurrency if chat else processes
-        table, folder = _measure(settings, [stack], runs, workers, chat)
-        summary = summarise_stack(table, settings, stack)
-        _show(summary)
-        _close([(summary, table)], folder, json_file, report=False)
+    summarised = partial(summarise_stack, stack=stack)
+    _measure_cases([case], [stack], options, summarised, report=False)
 
 
 @app.command()
 def stacks(
-    cases: Annotated[
-        list[str],
-        typer.Argument(metavar="CASE...", help="billing, support or both; or module:factory."),
-    ],
+    cases: CaseArguments,
     tasks: Annotated[int, typer.Option(min=1, max=MAX_TASKS, help="Tasks per stack.")] = 200,
     seed: Seed = 0,
     data: Data = None,
@@ -260,66 +267,51 @@ def stacks(
 
     The same command continues what was interrupted.
     """
-    with _clear_errors():
-        from coordkit.attribution import all_stacks, stack_rows, write_stacks
+    from coordkit.attribution import all_stacks, stack_rows, write_stacks
 
-        _one_case_per_folder(cases, data)
-        plans = [
-            _settings(case, tasks, seed, 1, **Defaults, data=data) for case in dict.fromkeys(cases)
-        ]
-        _check_targets("--csv", csv_file, runs)
-        tables = [stack_rows(_measure(s, all_stacks(), runs, processes)[0], s) for s in plans]
-        for table in tables:
-            _console().print(_shares_table(table))
-            if table["tasks"].iloc[0] < FEW:
-                many = f"{table['tasks'].iloc[0]} tasks are too few for these intervals; they"
-                typer.echo(f"coordkit: {many} are too narrow; take {FEW} or more", err=True)
-        if csv_file:
-            write_stacks(tables, csv_file)
-            typer.echo(f"stacks: {csv_file}")
+    options = RunOptions(tasks=tasks, seed=seed, data=data, processes=processes, runs=runs)
+    plans = _plans(cases, options)
+    _check_targets("--csv", csv_file, runs)
+    tables = [stack_rows(_measure(s, all_stacks(), options)[0], s) for s in plans]
+    for table in tables:
+        _console().print(_shares_table(table))
+        if (few := table["tasks"].iloc[0]) < FEW:
+            what = f"{few} tasks are too few for these intervals; they are too narrow"
+            typer.echo(f"coordkit: {what}; take {FEW} or more", err=True)
+    if csv_file:
+        write_stacks(tables, csv_file)
+        typer.echo(f"stacks: {csv_file}")
 
 
 @app.command()
+@_with_options
 def trace(
     case: CaseArgument,
+    options: TrialOptions,
     task_id: Annotated[
         str, typer.Argument(metavar="TASK_ID", help="A task; without it the ids are listed.")
     ] = "",
     layers: Layers = "full",
     trial: Annotated[int, typer.Option(min=0, help="Which trial of the task, from 0.")] = 0,
-    tasks: Tasks = None,
-    seed: Seed = 0,
-    reliability: Reliability = Defaults["reliability"],
-    correlation: Correlation = Defaults["correlation"],
-    reviewer_accuracy: ReviewerAccuracy = Defaults["reviewer_accuracy"],
-    data: Data = None,
-    model: Model = "simulated",
-    runs: Runs = Path("runs"),
-    replay: Replay = False,
-    yes: Yes = False,
 ) -> None:
     """Tell one trial step by step: what each agent saw and said, and why it failed.
 
     Give the options that a ladder was run with, and it is the same trial.
     """
-    with _clear_errors():
-        stack = _stack(layers)
-        settings = _settings(
-            case, tasks, seed, trial + 1, reliability, correlation, reviewer_accuracy, data
-        )
-        from coordkit.experiment import case_of, make_bench
-        from coordkit.trace import tell
+    stack = _stack(layers)
+    settings = _settings(case, options, trial + 1)
+    from coordkit.experiment import case_of, make_bench
+    from coordkit.trace import tell
 
-        known = {task.id: task for task in case_of(settings).tasks}
-        if not task_id:
-            typer.echo("\n".join(known))
-        elif task_id not in known:
-            _fail(_unknown_task(case, task_id, list(known)))
-        else:
-            chat = _chat(model, runs, seed, replay=replay)
-            _agree([replace(settings, tasks=1, trials=1)], [stack], chat, yes or replay)
-            bench = make_bench(_with_chat(settings, chat), stack, chat)
-            _console().print(tell(bench, known[task_id], trial), markup=False, soft_wrap=True)
+    known = {task.id: task for task in case_of(settings).tasks}
+    if not task_id:
+        typer.echo("\n".join(known))
+    elif task_id not in known:
+        _fail(_unknown_task(case, task_id, list(known)))
+    else:
+        chat = _chat(options, [replace(settings, tasks=1, trials=1)], [stack])
+        told = tell(make_bench(settings, stack, chat), known[task_id], trial)
+        _console().print(told, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -337,15 +329,14 @@ def data(
     ] = None,
 ) -> None:
     """Make a synthetic data set of any size."""
-    with _clear_errors():
-        from coordkit.data.sample import CASES
-        from coordkit.data.tables import write_dataset
+    from coordkit.data.sample import CASES
+    from coordkit.data.tables import write_dataset
 
-        for name in [_kit_case(case)] if case else CASES:
-            folder = out / name if out and not case else out or Path("data") / name
-            files = CASES[name](tasks, seed)
-            write_dataset(files, folder)
-            typer.echo(f"{name}: {tasks:,} tasks, {len(files)} files in {folder}")
+    for name in [_kit_case(case)] if case else CASES:
+        folder = out / name if out and not case else out or Path("data") / name
+        files = CASES[name](tasks, seed)
+        write_dataset(files, folder)
+        typer.echo(f"{name}: {tasks:,} tasks, {len(files)} files in {folder}")
 
 
 @app.command()
@@ -355,8 +346,8 @@ def serve(
     upstream: Annotated[
         str, typer.Option(metavar="URL", help="Put the faults in front of this real endpoint.")
     ] = "",
-    reliability: Reliability = Defaults["reliability"],
-    correlation: Correlation = Defaults["correlation"],
+    reliability: Reliability = TrialOptions.reliability,
+    correlation: Correlation = TrialOptions.correlation,
     seed: Seed = 0,
     modes: Annotated[
         list[str] | None,
@@ -365,9 +356,6 @@ def serve(
     stall: Annotated[
         float, typer.Option(min=0, help="Seconds that a simulated time-out takes.")
     ] = 30.0,
-    body_limit: Annotated[
-        int, typer.Option(min=1, help="Largest request body, in bytes.")
-    ] = 1_000_000,
 ) -> None:
     """Serve the simulated model to any agent, as an OpenAI-compatible endpoint.
 
@@ -381,26 +369,23 @@ def serve(
     sense only for the prompts of the kit's two cases: others get an answer of the right form with
     made-up content, enough to try an agent's handling of faults. For sense, use --upstream.
     """
-    with _clear_errors():
-        mix = _mix(modes or [])
-        from coordkit.faults import Simulation
-        from coordkit.serve import Options, Served
-        from coordkit.serve import serve as serve_until_stopped
+    mix = _mix(modes or [])
+    import coordkit.serve as endpoint
+    from coordkit.faults import Simulation
 
-        def announce(served: Served) -> None:
-            what = f"the faults in front of {upstream}" if upstream else "the simulated model"
-            typer.echo(f"coordkit: {what} at {served.url}; metrics at {served.metrics_url}")
-            typer.echo("coordkit: Ctrl-C stops it")
+    def announce(served: endpoint.Served) -> None:
+        what = f"the faults in front of {upstream}" if upstream else "the simulated model"
+        typer.echo(f"coordkit: {what} at {served.url}; metrics at {served.metrics_url}")
+        typer.echo("coordkit: Ctrl-C stops it")
 
-        try:
-            settings = {"reliability": reliability, "correlation": correlation, "seed": seed}
-            simulation = Simulation(**settings, **({"mix": mix} if mix else {}))  # type: ignore[arg-type]
-            token = os.environ.get("COORDKIT_SERVE_TOKEN", "")
-            options = Options(simulation, upstream, token, stall, body_limit)
-            serve_until_stopped(options, host, port, announce=announce)
-        except ValueError as error:
-            _fail(str(error))
-        typer.echo("coordkit: stopped", err=True)
+    token = os.environ.get("COORDKIT_SERVE_TOKEN", "")
+    try:
+        simulation = Simulation(reliability, correlation, seed=seed, mix=mix)
+        options = endpoint.Options(simulation, upstream, token, stall)
+        endpoint.serve(options, host, port, announce=announce)
+    except ValueError as error:
+        _fail(str(error))
+    typer.echo("coordkit: stopped", err=True)
 
 
 @app.command()
@@ -412,13 +397,12 @@ def columns(
 
     columns.toml in the folder corrects the guesses.
     """
-    with _clear_errors():
-        from coordkit.own_data import TO_MEND, describe
+    from coordkit.own_data import TO_MEND, describe
 
-        told = describe(directory, _kit_case(case))
-        typer.echo(told)
-        if TO_MEND in told:
-            raise typer.Exit(1)
+    told = describe(directory, _kit_case(case))
+    typer.echo(told)
+    if TO_MEND in told:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -428,45 +412,11 @@ def check() -> None:
 
     found = environment.checks()
     typer.echo(environment.report(found))
-    if any(not c.ok and not c.optional for c in found):
+    if not all(c.ok for c in found):
         raise typer.Exit(1)
 
 
 # --- reading the options -------------------------------------------------------------------------
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"coordkit: {message}", err=True)
-    raise typer.Exit(OUR_ERROR)
-
-
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Turn what a user can mend into one message, and Ctrl-C into a word and its exit code."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("\ncoordkit: stopped", err=True)
-        raise typer.Exit(STOPPED) from None
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}")
-    except Exception as error:
-        from coordkit.cases import UnknownCase
-        from coordkit.data.files import DataError
-        from coordkit.models import ModelProblem
-
-        if not isinstance(error, DataError | ModelProblem | UnknownCase):
-            raise
-        _fail(str(error))
-
-
-def _known_case(name: str) -> str:
-    """A case's name; one's own, like module:factory, is looked for in this folder too."""
-    if ":" not in name:
-        return _kit_case(name)
-    sys.path.insert(0, str(Path.cwd()))  # worker processes take it over
-    return name
 
 
 def _kit_case(name: str) -> str:
@@ -481,14 +431,14 @@ def _mix(modes: Sequence[str]) -> dict[str, float]:
     """Weights of fault modes from texts such as rate_limited=1."""
     from coordkit.faults import default_mix
 
-    mix, known = {}, default_mix()
+    known, mix = default_mix(), {}
     for text in modes:
         mode, _, weight = text.partition("=")
         if mode not in known or not re.fullmatch(r"\d+(\.\d+)?", weight):
-            known_modes = ", ".join(known)
-            _fail(f"--mode cannot be '{text}'; write it like rate_limited=1; modes: {known_modes}")
+            right = f"write it like rate_limited=1; modes: {', '.join(known)}"
+            _fail(f"--mode cannot be '{text}'; {right}")
         mix[mode] = float(weight)
-    return mix
+    return mix or known
 
 
 def _rungs(text: str) -> list[int]:
@@ -515,42 +465,37 @@ def _stack(text: str) -> Stack:
         _fail(f"--layers: {error}, full or none")
 
 
-def _settings(
-    case: str,
-    tasks: int | None,
-    seed: int,
-    trials: int,
-    reliability: float,
-    correlation: float,
-    reviewer_accuracy: float,
-    data: Path | None,
-) -> Settings:
+def _plans(cases: Sequence[str], options: RunOptions) -> list[Settings]:
+    """The settings for each case."""
+    if options.data and len(set(cases)) > 1:
+        _fail("--data holds the tables of one case; name one case")
+    return [_settings(case, options, options.trials) for case in dict.fromkeys(cases)]
+
+
+def _settings(case: str, options: TrialOptions, trials: int) -> Settings:
     """Settings whose case could be loaded: what is wrong with the data comes out here."""
-    _known_case(case)
-    from coordkit.cases import UnknownCase
     from coordkit.experiment import Settings, case_of
     from coordkit.faults import Simulation
 
-    simulation = Simulation(reliability=reliability, correlation=correlation, seed=seed)
-    try:
-        settings = Settings(
-            case, tasks, trials, str(data) if data else "", simulation,
-            reviewer_accuracy=reviewer_accuracy,
-        )  # fmt: skip
-        found = case_of(settings)
-    except UnknownCase as error:
-        _fail(str(error))
-    if tasks and len(found.tasks) < tasks:
-        typer.echo(f"coordkit: there are {len(found.tasks):,} tasks, not {tasks:,}", err=True)
+    if ":" in case:  # one's own is looked for in this folder too; worker processes take it over
+        sys.path.insert(0, str(Path.cwd()))
+    settings = Settings(
+        case,
+        options.tasks,
+        trials,
+        str(options.data or ""),
+        Simulation(options.reliability, options.correlation, seed=options.seed),
+        reviewer_accuracy=options.reviewer_accuracy,
+        prices=options.prices or Prices(),
+    )
+    found = case_of(settings)
+    if options.tasks and len(found.tasks) < options.tasks:
+        few = f"there are {len(found.tasks):,} tasks, not {options.tasks:,}"
+        typer.echo(f"coordkit: {few}", err=True)
     if found.left_out:
         what = f"{found.left_out:,} tasks have no labels and are left out"
-        typer.echo(f"coordkit: {what}; coordkit columns {data} {case}", err=True)
+        typer.echo(f"coordkit: {what}; coordkit columns {options.data} {case}", err=True)
     return settings
-
-
-def _one_case_per_folder(cases: Sequence[str], data: Path | None) -> None:
-    if data and len(set(cases)) > 1:
-        _fail("--data holds the tables of one case; name one case")
 
 
 def _check_targets(option: str, file: Path | None, runs: Path) -> None:
@@ -579,59 +524,30 @@ def _short(task_id: str) -> str:
 
 
 def _chat(
-    model: str,
-    runs: Path,
-    seed: int,
-    budget: float | None = None,
-    price: tuple[float | None, float | None] = (None, None),
-    replay: bool = False,
+    options: TrialOptions, plans: Sequence[Settings], stacks: Sequence[Stack]
 ) -> MeteredChatModel | None:
-    """The real model that was asked for; None for the simulated one."""
-    if model == "simulated":
-        if budget is not None or replay:
+    """The real model that was asked for, ready and its cost agreed to; None for the simulated."""
+    if options.model == "simulated":
+        if options.budget_usd is not None or options.replay:
             _fail("--budget-usd and --replay are for a real model: name it with --model")
         return None
     from coordkit.models import MeteredChatModel, make
 
     chat = make(
-        model, cache=runs / "responses.sqlite", prices=_prices(price), budget=budget,
-        replay=replay, sample=seed,
+        options.model, cache=options.runs / "responses.sqlite", prices=options.prices,
+        budget=options.budget_usd, replay=options.replay, sample=options.seed,
     )  # fmt: skip
     assert isinstance(chat, MeteredChatModel)
+    if not options.replay:
+        _agree(plans, stacks, chat, options.yes)
+    chat.check()  # not before: it sends requests
     return chat
 
 
-def _prices(price: tuple[float | None, float | None]) -> Prices | None:
-    from coordkit.prices import Prices
-
-    if None in price:
-        if price != (None, None):
-            _fail("--price-in and --price-out belong together; give both, USD per million tokens")
-        return None
-    return Prices(*price)
-
-
-def _with_chat(
-    settings: Settings,
-    chat: MeteredChatModel | None,
-    price: tuple[float | None, float | None] = (None, None),
-) -> Settings:
-    """Settings that name the model and its prices."""
-    from coordkit.experiment import with_model
-
-    if chat:
-        return with_model(settings, chat)
-    return replace(settings, prices=_prices(price) or settings.prices)
-
-
 def _agree(
-    plans: Sequence[Settings], stacks: Sequence[Stack], chat: MeteredChatModel | None, yes: bool
+    plans: Sequence[Settings], stacks: Sequence[Stack], chat: MeteredChatModel, yes: bool
 ) -> None:
     """Say what a run on a real model will cost and send where, and ask whether to go on."""
-    if chat is None:
-        return
-    if chat.inner is None:
-        return chat.check()
     from coordkit.estimate import estimate
 
     for settings in plans:
@@ -648,39 +564,58 @@ def _agree(
         _fail("there is no terminal to ask at; add --yes to spend money without being asked")
     if not agreed:
         raise typer.Exit(STOPPED)
-    chat.check()  # not before: it sends requests
 
 
 # --- running and showing -------------------------------------------------------------------------
 
 
+def _measure_cases(
+    cases: Sequence[str],
+    stacks: Sequence[Stack],
+    options: RunOptions,
+    summarised: Callable[[pd.DataFrame, Settings], Summary],
+    report: bool = True,
+) -> None:
+    """Measure stacks on each case, and show each as soon as it is measured."""
+    from coordkit.experiment import with_model
+    from coordkit.ladder import finding
+
+    plans = _plans(cases, options)
+    _check_targets("--json", options.json_file, options.runs)
+    chat = _chat(options, plans, stacks)
+    console, results = _console(), []
+    for plan in plans:
+        settings = with_model(plan, chat) if chat else plan
+        table, folder = _measure(settings, stacks, options, chat)
+        summary = summarised(table, settings)
+        results.append((summary, table))
+        console.print(_table(summary))
+        console.print(finding(summary), markup=False, style="bold")
+    _close(results, folder if len(plans) == 1 else options.runs, options.json_file, report)
+
+
 def _measure(
     settings: Settings,
     stacks: Sequence[Stack],
-    runs: Path,
-    workers: int | None,
+    options: RunOptions,
     chat: MeteredChatModel | None = None,
 ) -> tuple[pd.DataFrame, Path]:
     """Run stacks, and say on the way how far they are."""
     from coordkit.experiment import run as run_stacks
     from coordkit.models import BudgetReached, ModelProblem, NotInCache
 
-    counts = [0, 0]
+    workers = options.concurrency if chat else options.processes
+    bar = _Progress(settings.case)
     try:
-        with _progress(settings.case) as show:
-
-            def progress(done: int, total: int) -> None:
-                counts[:] = done, total
-                show(done, total)
-
-            table, folder = run_stacks(settings, stacks, runs, workers, progress, chat)
+        with bar:
+            table, folder = run_stacks(settings, stacks, options.runs, workers, bar.show, chat)
     except (KeyboardInterrupt, ModelProblem) as stopped:
-        if not counts[1]:
+        if not bar.total:
             raise
         said = [str(stopped) or "stopped"]
         if not isinstance(stopped, NotInCache):  # a replay of nothing has kept nothing
-            kept = f"{counts[0]:,} of {counts[1]:,} trials of {settings.case} are kept in {runs}"
-            said.append(kept)
+            trials = f"{bar.done:,} of {bar.total:,} trials of {settings.case}"
+            said.append(f"{trials} are kept in {options.runs}")
         if not isinstance(stopped, BudgetReached | NotInCache):  # they say how to go on
             said.append("the same command continues there")
         typer.echo(f"\ncoordkit: {'; '.join(said)}", err=True)
@@ -690,46 +625,34 @@ def _measure(
     return table, folder
 
 
-@contextmanager
-def _progress(case: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of trials done and in all; where there is no terminal, a line now and then."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+class _Progress(Progress):
+    """A bar of trials done and in all; where there is no terminal, a line now and then."""
 
-    told, console = time.monotonic(), _console(True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TextColumn("trials, left:"), TimeLeft())  # fmt: skip
-    with Progress(*columns, console=console, transient=True, speed_estimate_period=600,
-                  disable=not console.is_terminal) as bar:  # fmt: skip
-        line = bar.add_task(case, total=None)
+    def __init__(self, case: str) -> None:
+        console, left = _console(err=True), TextColumn("trials, left:")
+        super().__init__(
+            TextColumn(case), BarColumn(), MofNCompleteColumn(), left, TimeRemainingColumn(),
+            console=console, transient=True, speed_estimate_period=600,
+            disable=not console.is_terminal,
+        )  # fmt: skip
+        self.case, self.told, self.done, self.total = case, time.monotonic(), 0, 0
+        self.line = self.add_task("", total=None)
 
-        def show(done: int, total: int) -> None:
-            nonlocal told
-            if bar.tasks[line].total is None:  # an earlier run's part says nothing of the speed
-                bar.reset(line, total=total, completed=done)
-            bar.update(line, completed=done)
-            if bar.disable and time.monotonic() - told >= EVERY:
-                told = time.monotonic()
-                typer.echo(f"{case}: {done:,} of {total:,} trials", err=True)
-
-        yield show
+    def show(self, done: int, total: int) -> None:
+        if not self.total:  # an earlier run's part says nothing of the speed
+            self.reset(self.line, total=total, completed=done)
+        self.done, self.total = done, total
+        self.update(self.line, completed=done)
+        if self.disable and time.monotonic() - self.told >= EVERY:
+            self.told = time.monotonic()
+            typer.echo(f"{self.case}: {done:,} of {total:,} trials", err=True)
 
 
-def _console(err: bool = False) -> Any:
-    from rich.console import Console
-
+def _console(err: bool = False) -> Console:
     console = Console(stderr=err, highlight=False)
     if not console.is_terminal:
-        console = Console(stderr=err, highlight=False, width=max(console.width, MIN_WIDTH))
+        console.width = max(console.width, MIN_WIDTH)
     return console
-
-
-def _show(summary: Summary) -> None:
-    from coordkit.ladder import finding
-
-    console = _console()
-    console.print(_table(summary))
-    console.print(finding(summary), markup=False, style="bold")
 
 
 def _close(
@@ -766,10 +689,11 @@ know the right outcome of a task shown to them, and err at the rate set."""
 _UNPRICED = "USD unknown: the price table lacks this model; give --price-in and --price-out."
 
 
-def _table(summary: Summary) -> Any:
-    from rich import box
-    from rich.table import Table
+_HEADS = ("rung", "failure rate", "change", "p", "knock-out", "silent\nloud", "esca-\nlated",
+          "calls\ntokens", "USD")  # fmt: skip
 
+
+def _table(summary: Summary) -> Table:
     from coordkit.plots import names
 
     trials = summary["rungs"][0]["trials"] // summary["tasks"]
@@ -777,36 +701,36 @@ def _table(summary: Summary) -> Any:
         f"{summary['case']}: {summary['tasks']:,} tasks × {trials}, "
         f"{summary['model']} model, seed {summary['seed']}"
     )
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    heads = ["rung", "failure rate", "change", "p", "knock-out", "silent\nloud", "esca-\nlated",
-             "calls\ntokens", "USD"]  # fmt: skip
     rows = [(n, *_cells(e)) for n, e in zip(names(summary), summary["rungs"], strict=True)]
-    columns = [c for c in zip(heads, *rows, strict=True) if any(map(_visible, c[1:]))]
-    for head, *_ in columns:
-        table.add_column(head, justify="left" if head == "rung" else "right")
-    for row in list(zip(*columns, strict=True))[1:]:
-        table.add_row(*row)
-    return table
+    columns = [
+        (head, *cells)
+        for head, *cells in zip(_HEADS, *rows, strict=True)
+        if any(Text.from_markup(cell).plain.strip() for cell in cells)
+    ]
+    return _grid(title, *zip(*columns, strict=True), padding=(0, 1, 0, 0))
 
 
-def _visible(cell: str) -> str:
-    return re.sub(r"\[/?dim\]", "", cell).strip()
-
-
-def _shares_table(stacks: pd.DataFrame) -> Any:
-    from rich import box
-    from rich.table import Table
-
+def _shares_table(stacks: pd.DataFrame) -> Table:
     from coordkit.attribution import outcomes, shapley_shares
     from coordkit.ladder import interval, points
 
     case = stacks["case"].iloc[0]
     title = f"{case}: failures removed by each layer, averaged over all orders (Shapley share)"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in ("layer", "points", "95 % interval"):
-        table.add_column(column, justify="left" if column == "layer" else "right")
-    for layer, row in shapley_shares(outcomes(stacks, case)).iterrows():
-        table.add_row(str(layer), points(row["share"]), interval(row["low"], row["high"]))
+    shares = shapley_shares(outcomes(stacks, case))
+    rows = [
+        (str(layer), points(row["share"]), interval(row["low"], row["high"]))
+        for layer, row in shares.iterrows()
+    ]
+    return _grid(title, ("layer", "points", "95 % interval"), *rows)
+
+
+def _grid(title: str, heads: Sequence[str], *rows: Sequence[str], **look: Any) -> Table:
+    """A table whose first column is to the left and the rest, figures, to the right."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, **look)
+    for place, head in enumerate(heads):
+        table.add_column(head, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from textwrap import wrap
 from typing import Any
@@ -18,42 +18,36 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
+from plotly.colors import hex_to_rgb
 
-from coordkit.ladder import Entry, Summary, added, finding, percent, rung_of
+from coordkit.ladder import Entry, Summary, added, finding, percent, points
 from coordkit.layers import LAYERS
+from coordkit.stack import Stack
 
 # Okabe & Ito (2008), "Color Universal Design".
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 GREY = "#767676"  # contrast 4.5 against white and 4.2 against a dark page
 
+LOOKS = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"), (VERMILION, "square", "dot"))
+FORMULA_LOOKS = ((VERMILION, "dash"), (PURPLE, "dot"), (GREY, "dashdot"))
 FATES = {"harmless": SKY, "repaired": GREEN, "escalated": BLUE, "shipped": VERMILION}
+SEEN_TO = {"execution": ORANGE, "verification": GREEN, "human": BLUE, "none": GREY}
 CHANGE = "change in failure rate, percentage points (left of 0: fewer failures)"
 TOP_CAUSES = 10
 LINE = 76  # characters of a title in one line at the usual width
 
+_AXIS = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
+_AT_TOP = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 24, "l": 14}}
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"color": GREY, "size": 13},
-        "title": {
-            "font": {"size": 15},
-            "x": 0,
-            "xanchor": "left",
-            "y": 1,
-            "yanchor": "top",
-            "pad": {"t": 24, "l": 14},
-        },
+        "title": {"font": {"size": 15}, **_AT_TOP},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "xaxis": {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True},
-        "yaxis": {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True},
-        "legend": {
-            "orientation": "h",
-            "y": 1.0,
-            "yanchor": "bottom",
-            "x": 0,
-            "traceorder": "normal",
-        },
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "traceorder": "normal"},
         "margin": {"l": 60, "r": 20, "t": 110, "b": 60},
         "height": 430,
         "bargap": 0.35,
@@ -73,21 +67,96 @@ def whiskers(middle: ArrayLike, low: ArrayLike, high: ArrayLike, **look: Any) ->
     return {"array": up.tolist(), "arrayminus": down.tolist(), "symmetric": False, **look}
 
 
-def titled_figure(title: str, traces: Sequence[Any], **layout: Any) -> go.Figure:
+def titled_figure(
+    title: str, traces: Sequence[Any], x: str | None = None, y: str | None = None, **layout: Any
+) -> go.Figure:
     """A figure in the kit's look, with room for its title and legend.
 
     Args:
         title: the finding; broken into lines where it is long.
         traces: what it shows.
+        x, y: titles of the axes, with their units.
         layout: further properties of the layout.
     """
     lines = wrap(title, LINE)
     figure = go.Figure(traces)
     # room for the title, and for the legend where there is one
-    top = 30 + 20 * len(lines) + (35 if len(figure.data) > 1 else 5)
-    return figure.update_layout(
-        template=TEMPLATE, title_text="<br>".join(lines), margin_t=top, **layout
-    )
+    room = 30 + 20 * len(lines) + (35 if len(figure.data) > 1 else 5)
+    texts = {"title_text": "<br>".join(lines), "xaxis_title_text": x, "yaxis_title_text": y}
+    return figure.update_layout({"template": TEMPLATE, "margin_t": room, **texts, **layout})
+
+
+def _measured(
+    name: str, x: Any, frame: pd.DataFrame, rate: str, marker: dict[str, Any], **look: Any
+) -> go.Scatter:
+    """Marks with their intervals, percent, from columns of fractions: a rate, low and high."""
+    y, low, high = (100 * frame[column] for column in (rate, "low", "high"))
+    look = {"mode": "markers", "marker": {"size": 9, **marker}, **look}
+    return go.Scatter(name=name, x=x, y=y, error_y=whiskers(y, low, high), **look)
+
+
+def _joined(curves: Mapping[str, pd.DataFrame], x: str, rate: str) -> list[go.Scatter]:
+    """A line through the marks of each curve; x: the column along the axis, fractions too."""
+    return [
+        _measured(
+            name, 100 * curve[x], curve, rate, {"symbol": symbol}, mode="lines+markers",
+            line={"color": colour, "dash": dash},
+        )
+        for (name, curve), (colour, symbol, dash) in zip(curves.items(), LOOKS, strict=False)
+    ]  # fmt: skip
+
+
+def _intervals(
+    x: Sequence[str], y: Sequence[float], low: ArrayLike, high: ArrayLike, **look: Any
+) -> go.Scatter:
+    """Grey intervals on bars."""
+    error, dot = whiskers(y, low, high, color=GREY), {"size": 1, "color": GREY}
+    look = {"mode": "markers", "marker": dot, "hoverinfo": "skip", **look}
+    return go.Scatter(x=x, y=y, error_y=error, **look)
+
+
+def _figures(x: Sequence[str], y: Sequence[float], text: Sequence[str], **look: Any) -> go.Scatter:
+    """Numbers above bars."""
+    look = {"mode": "text", "textposition": "top center", "hoverinfo": "skip", **look}
+    return go.Scatter(x=x, y=y, text=text, **look)
+
+
+def _effects_figure(
+    title: str,
+    x: str,
+    labels: Sequence[str],
+    effects: Mapping[str, Any],
+    gap: float = 0.26,
+    **layout: Any,
+) -> go.Figure:
+    """One row of marks with intervals per label, about a line at nothing.
+
+    Args:
+        title, x: the finding; what the effects are, with their unit.
+        labels: of the rows, which are 1 apart.
+        effects: by name, (effect, low, high) per label, fractions; None leaves a gap.
+        gap: between the marks of a row.
+        layout: further properties of the layout.
+    """
+    traces: list[Any] = []
+    for (name, values), (colour, symbol, _) in zip(effects.items(), LOOKS, strict=False):
+        offset = gap * (len(traces) - (len(effects) - 1) / 2)
+        known = [i for i, (effect, *_) in enumerate(values) if effect is not None]
+        middle, low, high = 100 * np.array([values[i] for i in known], dtype=float).T
+        trace = go.Scatter(
+            x=middle.tolist(), y=[i + offset for i in known], error_x=whiskers(middle, low, high),
+            customdata=[labels[i] for i in known], mode="markers", name=name,
+            marker={"color": colour, "symbol": symbol, "size": 10},
+            hovertemplate=f"%{{customdata}}, {name}: %{{x:.1f}} points<extra></extra>",
+        )  # fmt: skip
+        traces.append(trace)
+    n = len(labels)
+    rows = {"tickvals": [*range(n)], "ticktext": labels, "range": [n - 0.5, -0.5]}
+    figure = titled_figure(title, traces, x, yaxis=rows, yaxis_showgrid=False, **layout)
+    return figure.add_vline(x=0, line={"color": GREY, "width": 1})
+
+
+# --- the ladder ----------------------------------------------------------------------------------
 
 
 def names(summary: Summary) -> list[str]:
@@ -97,15 +166,14 @@ def names(summary: Summary) -> list[str]:
 
 
 def _name(entry: Entry, before: Entry | None) -> str:
-    if entry["rung"] is None:
+    rung = entry["rung"]
+    if rung is None:
         return " + ".join(entry["layers"])
-    if entry["rung"] == 0:
+    if rung == 0:
         return "0 bare model"
-    return f"{entry['rung']} {added(entry, before) if before else _first(entry['rung'])}"
-
-
-def _first(rung: int) -> str:
-    return "context" if rung == 1 else f"layers 1 to {rung}"
+    if before:
+        return f"{rung} {added(entry, before)}"
+    return "1 context" if rung == 1 else f"{rung} layers 1 to {rung}"
 
 
 def _broken(name: str) -> str:
@@ -127,76 +195,43 @@ def ladder_figure(summary: Summary) -> go.Figure:
         summary: as `coordkit.ladder.summarise` returns it.
     """
     entries, x = summary["rungs"], [_broken(name) for name in names(summary)]
+    keys = ("failure_rate", "ci_low", "ci_high")
+    rate, low, high = ([100 * e[key] for e in entries] for key in keys)
     asked = [100 * e["escalated"] / e["trials"] for e in entries]
-    top = max(*asked, *(100 * e["ci_high"] for e in entries))
+    top = max(*asked, *high)
+    bars = [
+        go.Bar(
+            x=x,
+            y=[100 * e[key] / e["trials"] for e in entries],
+            customdata=[[e[key], e["trials"]] for e in entries],
+            name=f"{key}: {meaning}",
+            marker_color=colour,
+            hovertemplate="%{y:.1f} %, %{customdata[0]} of %{customdata[1]} trials",
+        )
+        for key, meaning, colour in (
+            ("silent", "wrong and shipped", VERMILION),
+            ("loud", "held, crashed, rejected", ORANGE),
+        )
+    ]
+    intervals = _intervals(x, rate, low, high, error_y_thickness=2, showlegend=False)
+    above = [  # the intervals, and clear of the escalations' marks
+        0.02 * top + (share if end - 0.02 * top < share < end + 0.12 * top else end)
+        for end, share in zip(high, asked, strict=True)
+    ]
+    figures = _figures(x, above, [percent(e["failure_rate"]) for e in entries], showlegend=False)
+    outline = {"width": 1, "color": "white"}
     escalations = go.Scatter(
-        x=x,
-        y=[share or None for share in asked],
-        mode="markers",
-        name="escalated to a person",
-        marker={
-            "symbol": "diamond",
-            "size": 11,
-            "color": BLUE,
-            "line": {"width": 1, "color": "white"},
-        },
+        x=x, y=[share or None for share in asked], mode="markers", name="escalated to a person",
+        marker={"symbol": "diamond", "size": 11, "color": BLUE, "line": outline},
         hovertemplate="%{y:.1f} % escalated<extra></extra>",
-    )
-    figure = titled_figure(
-        finding(summary),
-        [
-            _share(x, entries, "silent", "silent: wrong and shipped", VERMILION),
-            _share(x, entries, "loud", "loud: held, crashed, rejected", ORANGE),
-            _intervals(x, entries),
-            _rates(x, entries, asked, top),
-            escalations,
-        ],
-        barmode="stack",
-    )
-    figure.update_yaxes(title_text="share of trials, %", range=[0, 1.15 * top])
-    return figure.update_xaxes(title_text="rung of the ladder and the layer it adds")
-
-
-def _intervals(x: list[str], entries: Sequence[Entry]) -> go.Scatter:
-    rate, low, high = (
-        [100 * e[key] for e in entries] for key in ("failure_rate", "ci_low", "ci_high")
-    )
-    error = whiskers(rate, low, high, color=GREY, thickness=2)
-    marker = {"size": 1, "color": GREY}
-    return go.Scatter(
-        x=x,
-        y=rate,
-        error_y=error,
-        mode="markers",
-        marker=marker,
-        hoverinfo="skip",
-        showlegend=False,
-    )
-
-
-def _rates(
-    x: list[str], entries: Sequence[Entry], asked: Sequence[float], top: float
-) -> go.Scatter:
-    """The failure rates in figures above their intervals, clear of the escalations' marks."""
-    y = []
-    for entry, share in zip(entries, asked, strict=True):
-        high = 100 * entry["ci_high"]
-        y.append(0.02 * top + (share if high - 0.02 * top < share < high + 0.12 * top else high))
-    text = [percent(e["failure_rate"]) for e in entries]
-    return go.Scatter(
-        x=x, y=y, mode="text", text=text, textposition="top center", hoverinfo="skip",
-        showlegend=False,
     )  # fmt: skip
-
-
-def _share(x: list[str], entries: Sequence[Entry], key: str, name: str, colour: str) -> go.Bar:
-    return go.Bar(
-        x=x,
-        y=[100 * e[key] / e["trials"] for e in entries],
-        customdata=[[e[key], e["trials"]] for e in entries],
-        name=name,
-        marker_color=colour,
-        hovertemplate="%{y:.1f} %, %{customdata[0]} of %{customdata[1]} trials",
+    return titled_figure(
+        finding(summary),
+        [*bars, intervals, figures, escalations],
+        "rung of the ladder and the layer it adds",
+        "share of trials, %",
+        barmode="stack",
+        yaxis_range=[0, 1.15 * top],
     )
 
 
@@ -212,80 +247,44 @@ def effect_figure(summary: Summary) -> go.Figure:
     entries = summary["rungs"][1:]
     if not entries:
         raise ValueError("a single rung has no change to show")
-    labels = [added(e, before) for before, e in zip(summary["rungs"], entries, strict=False)]
-    ladder = [(e["delta"], e["delta_ci_low"], e["delta_ci_high"]) for e in entries]
-    knockout = [
-        (e["knockout_delta"], e["knockout_ci_low"], e["knockout_ci_high"])
-        if e["knockout_delta"] is not None
-        else None
-        for e in entries
-    ]
-    traces = [_effects(labels, ladder, -0.13, "added on the ladder", BLUE, "circle")]
-    if any(knockout):
-        name = "knocked out of all six"
-        traces.append(_effects(labels, knockout, 0.13, name, ORANGE, "diamond"))
-    figure = titled_figure(_effect_title(summary["case"], entries, labels), traces)
-    figure.add_vline(x=0, line={"color": GREY, "width": 1})
-    figure.update_xaxes(title_text=CHANGE)
-    ticks = list(range(len(labels)))
-    return figure.update_yaxes(
-        tickvals=ticks, ticktext=labels, range=[len(labels) - 0.5, -0.5], showgrid=False
-    )
-
-
-def _effects(
-    labels: Sequence[str],
-    effects: Sequence[tuple[float, float, float] | None],
-    offset: float,
-    name: str,
-    colour: str,
-    symbol: str,
-) -> go.Scatter:
-    """One mark with its interval per layer; (effect, low, high) as fractions, None leaves a gap."""
-    known = [i for i, effect in enumerate(effects) if effect]
-    middle, low, high = 100 * np.array([effects[i] for i in known], dtype=float).T
-    return go.Scatter(
-        x=middle.tolist(),
-        y=[i + offset for i in known],
-        error_x=whiskers(middle, low, high),
-        customdata=[labels[i] for i in known],
-        mode="markers",
-        name=name,
-        marker={"color": colour, "symbol": symbol, "size": 10},
-        hovertemplate=f"%{{customdata}}, {name}: %{{x:.1f}} points<extra></extra>",
-    )
+    labels = [added(entry, before) for before, entry in pairwise(summary["rungs"])]
+    kinds = {
+        "added on the ladder": ("delta", "delta_ci_low", "delta_ci_high"),
+        "knocked out of all six": ("knockout_delta", "knockout_ci_low", "knockout_ci_high"),
+    }
+    effects = {
+        name: [[entry[key] for key in keys] for entry in entries]
+        for name, keys in kinds.items()
+        if any(entry[keys[0]] is not None for entry in entries)
+    }
+    title = _effect_title(summary["case"], entries, labels)
+    return _effects_figure(title, CHANGE, labels, effects)
 
 
 def _effect_title(case: str, entries: Sequence[Entry], labels: Sequence[str]) -> str:
-    up = min(range(len(entries)), key=lambda i: entries[i]["delta"])
-    text = (
-        f"{case}: on the ladder {labels[up]} changes most ({-100 * entries[up]['delta']:.1f} points"
-    )
-    measured = [i for i, e in enumerate(entries) if e["knockout_delta"] is not None]
-    if not measured:
-        return text + " fewer failures)"
-    out = max(measured, key=lambda i: entries[i]["knockout_delta"])
-    loss = f"{100 * entries[out]['knockout_delta']:.1f} more"
-    names = [entries[i]["layers"][-1] for i in measured]  # a rung may add several; one was out
-    missed = entries[out]["layers"][-1]
-    if len(names) == 1:
-        return text + f" fewer failures); knocked out of all six, {missed} alone: {loss}"
-    those = "all six" if len(names) == len(LAYERS) else " and ".join(names)
-    return text + f" fewer failures); of {those}, {missed} is missed most ({loss})"
+    most, label = min(zip(entries, labels, strict=True), key=lambda pair: pair[0]["delta"])
+    fewer = f"{-100 * most['delta']:.1f} points fewer failures"
+    title = f"{case}: on the ladder {label} changes most ({fewer})"
+    # a rung may add several layers; one was out
+    losses = {e["layers"][-1]: e["knockout_delta"] for e in entries}
+    losses = {layer: loss for layer, loss in losses.items() if loss is not None}
+    if not losses:
+        return title
+    missed = max(losses, key=lambda layer: losses[layer])
+    more = f"{100 * losses[missed]:.1f} more"
+    if len(losses) == 1:
+        return f"{title}; knocked out of all six, {missed} alone: {more}"
+    those = "all six" if len(losses) == len(LAYERS) else " and ".join(losses)
+    return f"{title}; of {those}, {missed} is missed most ({more})"
 
 
 def _by_rung(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The trials of each rung in the table, by its name; of each stack if none is a rung."""
-    parts: dict[str, pd.DataFrame] = {}
-    ranked = []
-    for label, part in table.groupby("stack", sort=False):
-        layers = [] if label == "none" else str(label).split("+")
-        ranked.append((rung_of(layers), str(label), layers, part))
-    rungs = sorted((r for r in ranked if r[0] is not None), key=lambda r: r[0] or 0)
-    for rung, label, layers, part in rungs or ranked:
-        name = label if rung is None else f"{rung} {layers[-1] if layers else 'bare model'}"
-        parts[_broken(name)] = part
-    return parts
+    parts = {str(label): part for label, part in table.groupby("stack", sort=False)}
+    rungs = {Stack.rung(k).label: f"{k} {name}" for k, name in enumerate(["bare model", *LAYERS])}
+    rungs = {label: name for label, name in rungs.items() if label in parts}
+    shown = rungs or {label: label for label in parts}
+    return {_broken(name): parts[label] for label, name in shown.items()}
 
 
 def causes_figure(table: pd.DataFrame) -> go.Figure:
@@ -294,47 +293,41 @@ def causes_figure(table: pd.DataFrame) -> go.Figure:
     Args:
         table: trials, as `coordkit.experiment.run` returns them.
     """
-    parts = _by_rung(table)
-    counts = {name: Counter(part.loc[part["failed"], "cause"]) for name, part in parts.items()}
+    counts = {
+        name: Counter(part.loc[part["failed"], "cause"]) for name, part in _by_rung(table).items()
+    }
     total = sum(counts.values(), Counter[str]())
     top = [cause for cause, _ in total.most_common(TOP_CAUSES)]
-    rows = [[counts[name][cause] for name in parts] for cause in top]
-    if len(total) > TOP_CAUSES:
-        rows.append(
-            [counts[name].total() - sum(r[i] for r in rows) for i, name in enumerate(parts)]
-        )
-        top.append(f"{len(total) - TOP_CAUSES} other causes")
+    rows = [[count[cause] for count in counts.values()] for cause in top]
+    if rare := len(total) - len(top):
+        rows.append([c.total() - sum(c[cause] for cause in top) for c in counts.values()])
+        top.append(f"{rare} other causes")
     cells = go.Heatmap(
-        x=list(parts),
-        y=top,
-        z=rows,
-        text=[[n or "" for n in row] for row in rows],
-        texttemplate="%{text}",
-        colorscale=[[0, "rgba(213,94,0,0)"], [1, VERMILION]],
-        showscale=False,
-        xgap=2,
-        ygap=2,
+        x=list(counts), y=top, z=rows, text=[[n or "" for n in row] for row in rows],
+        texttemplate="%{text}", colorscale=[[0, "rgba(213,94,0,0)"], [1, VERMILION]],
+        showscale=False, xgap=2, ygap=2,
         hovertemplate="%{y}: %{z} failed trials at rung %{x}<extra></extra>",
-    )
-    figure = titled_figure(_causes_title(parts, counts), [cells], height=140 + 26 * len(top))
+    )  # fmt: skip
+    told = "; ".join(_leading(*rung) for rung in _first_and_last(counts))
+    figure = titled_figure(f"Why trials fail: {told}", [cells], height=140 + 26 * len(top))
     figure.update_xaxes(title_text="rung; cells: failed trials", title_standoff=14, showgrid=False)
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
 
-def _causes_title(parts: dict[str, pd.DataFrame], counts: dict[str, Counter[str]]) -> str:
-    names = list(parts)
-    told = []
-    for name in dict.fromkeys([names[0], names[-1]]):
-        plain = _spoken(name)
-        if not counts[name]:
-            told.append(f"at {plain} nothing fails")
-            continue
-        (cause, n), *others = counts[name].most_common(2)
-        if others and others[0][1] == n:
-            told.append(f"at {plain}, no one cause leads the {counts[name].total()} failures")
-            continue
-        told.append(f'at {plain}, "{cause}" leads ({n} of {counts[name].total()} failures)')
-    return "Why trials fail: " + "; ".join(told)
+def _leading(name: str, counts: Counter[str]) -> str:
+    """Which cause leads at a rung, in words."""
+    at, total, most = f"at {_spoken(name)}", counts.total(), max(counts.values(), default=0)
+    if not counts:
+        return f"{at} nothing fails"
+    first, *others = [cause for cause, n in counts.items() if n == most]
+    if others:
+        return f"{at}, no one cause leads the {total} failures"
+    return f'{at}, "{first}" leads ({most} of {total} failures)'
+
+
+def _first_and_last(counts: dict[str, Counter[str]]) -> list[tuple[str, Counter[str]]]:
+    """The first rung and the last; once if there is only one."""
+    return [*counts.items()][:: max(1, len(counts) - 1)]
 
 
 def fates_figure(table: pd.DataFrame) -> go.Figure:
@@ -343,32 +336,26 @@ def fates_figure(table: pd.DataFrame) -> go.Figure:
     Args:
         table: trials, as `coordkit.experiment.run` returns them.
     """
-    parts = _by_rung(table)
     books = {
         name: Counter(fault["fate"] for book in part["faults"] for fault in json.loads(book))
-        for name, part in parts.items()
+        for name, part in _by_rung(table).items()
     }
     bars = [
         go.Bar(
-            x=list(parts),
-            y=[books[name][fate] for name in parts],
-            name=fate,
-            marker_color=colour,
-            hovertemplate=f"%{{y}} {fate}<extra></extra>",
+            x=list(books), y=[book[fate] for book in books.values()], name=fate,
+            marker_color=colour, hovertemplate=f"%{{y}} {fate}<extra></extra>",
         )
         for fate, colour in FATES.items()
-    ]
-    figure = titled_figure(_fates_title(books), bars, barmode="stack")
-    figure.update_xaxes(title_text="rung")
-    return figure.update_yaxes(title_text="injected faults")
-
-
-def _fates_title(books: dict[str, Counter[str]]) -> str:
-    told = [
+    ]  # fmt: skip
+    told = ", ".join(
         f"{book['shipped']} of {book.total()} at {_spoken(name)}"
-        for name, book in [*books.items()][:: max(1, len(books) - 1)]
-    ]
-    return "Injected faults that shipped in a failed trial: " + ", ".join(told)
+        for name, book in _first_and_last(books)
+    )
+    title = f"Injected faults that shipped in a failed trial: {told}"
+    return titled_figure(title, bars, "rung", "injected faults", barmode="stack")
+
+
+# --- one layer -----------------------------------------------------------------------------------
 
 
 def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
@@ -378,29 +365,19 @@ def before_after_figure(frame: pd.DataFrame, layer: str) -> go.Figure:
         frame: as `coordkit.lesson.before_after` returns it.
         layer: its name, for the title.
     """
-    cases = list(dict.fromkeys(frame.index.get_level_values("case")))
-    looks = ((BLUE, "circle"), (ORANGE, "diamond"))
-    traces = []
-    names = list(dict.fromkeys(frame.index.get_level_values("comparison")))
-    for place, (name, (colour, symbol)) in enumerate(zip(names, looks, strict=True)):
-        rows = frame.xs(name, level="comparison").loc[cases]
-        effects = [
-            tuple(row) for row in (rows[["change", "low", "high"]] / 100).itertuples(index=False)
-        ]
-        traces.append(_effects(cases, effects, 0.26 * place - 0.13, name, colour, symbol))
+    names = frame.index.unique("comparison")
+    parts = {name: frame.xs(name, level="comparison") for name in names}
+    ladder = parts[names[0]]
+    cases = list(ladder.index)
+    effects = {
+        name: (part.loc[cases, ["change", "low", "high"]] / 100).to_numpy()
+        for name, part in parts.items()
+    }
     told = ", ".join(
-        f"{case}: {row['without']:.1f} → {row['with']:.1f} %"
-        for case, row in frame.xs(names[0], level="comparison").iterrows()
+        f"{case}: {row['without']:.1f} → {row['with']:.1f} %" for case, row in ladder.iterrows()
     )
-    figure = titled_figure(
-        f"Failure rate without → with {layer} (ladder): {told}", traces, height=300
-    )
-    figure.add_vline(x=0, line={"color": GREY, "width": 1})
-    figure.update_xaxes(title_text=CHANGE)
-    ticks = list(range(len(cases)))
-    return figure.update_yaxes(
-        tickvals=ticks, ticktext=cases, range=[len(cases) - 0.5, -0.5], showgrid=False
-    )
+    title = f"Failure rate without → with {layer} (ladder): {told}"
+    return _effects_figure(title, CHANGE, cases, effects, height=300)
 
 
 def blind_spots_figure(fates: pd.DataFrame) -> go.Figure:
@@ -410,41 +387,30 @@ def blind_spots_figure(fates: pd.DataFrame) -> go.Figure:
         fates: as `coordkit.explorers.verification.slip_fates` returns it.
     """
     labels = [f"{name} ({n})" for name, n in fates["slips"].items()]
-    traces = [
+    bars = [
         go.Bar(
-            y=labels,
-            x=100 * fates[list(parts)].sum(axis=1) / fates["slips"],
-            name=name,
-            orientation="h",
-            marker_color=colour,
-            hovertemplate="%{x:.0f} %",
+            y=labels, x=100 * fates[list(parts)].sum(axis=1) / fates["slips"], name=name,
+            orientation="h", marker_color=colour, hovertemplate="%{x:.0f} %",
         )
         for name, parts, colour in (
             ("caught: repaired or held", ("repaired", "held"), GREEN),
             ("passed, harmless", ("harmless",), SKY),
             ("passed, in a wrong outcome", ("shipped",), VERMILION),
         )
-    ]
-    caught = 100 * fates["caught"]
-    error = whiskers(caught, 100 * fates["low"], 100 * fates["high"], color=GREY, thickness=2)
-    marker = {"size": 5, "color": GREY}
-    traces.append(
-        go.Scatter(
-            y=labels,
-            x=caught,
-            error_x=error,
-            mode="markers",
-            marker=marker,
-            name="95 % interval of caught",
-            hoverinfo="skip",
-        )
-    )
+    ]  # fmt: skip
+    caught, low, high = (100 * fates[column] for column in ("caught", "low", "high"))
+    intervals = go.Scatter(
+        y=labels, x=caught, error_x=whiskers(caught, low, high, color=GREY, thickness=2),
+        mode="markers", marker={"size": 5, "color": GREY}, name="95 % interval of caught",
+        hoverinfo="skip",
+    )  # fmt: skip
     best, worst = fates.index[0], fates.index[-1]
     title = (
         f"Checks catch {caught.iloc[0]:.0f} % of {best} and {caught.iloc[-1]:.0f} % of {worst}; "
         f"{fates['shipped'].sum()} of {fates['slips'].sum()} slips passed into a wrong outcome"
     )
-    figure = titled_figure(title, traces, barmode="stack", height=200 + 34 * len(labels))
+    height = 200 + 34 * len(labels)
+    figure = titled_figure(title, [*bars, intervals], barmode="stack", height=height)
     figure.update_xaxes(title_text="share of slips, %", range=[0, 101])
     return figure.update_yaxes(autorange="reversed", showgrid=False)
 
@@ -456,41 +422,20 @@ def retries_figure(measured: pd.DataFrame, exact: pd.DataFrame) -> go.Figure:
         measured: ``rho``, ``retries``, ``success``, ``low``, ``high`` (fractions).
         exact: ``rho``, ``retries``, ``success`` (fractions).
     """
-    traces = []
-    styles = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"), (VERMILION, "square", "dot"))
-    gains = []
-    for (rho, line), (colour, symbol, dash) in zip(exact.groupby("rho"), styles, strict=False):
-        marks = measured[measured["rho"] == rho]
-        y = 100 * marks["success"]
-        error = whiskers(y, 100 * marks["low"], 100 * marks["high"])
-        name = f"rho = {rho:g}"
-        traces.append(
-            go.Scatter(
-                x=line["retries"],
-                y=100 * line["success"],
-                mode="lines",
-                name=f"{name}, formula",
-                line={"color": colour, "dash": dash},
-            )
-        )
-        traces.append(
-            go.Scatter(
-                x=marks["retries"],
-                y=y,
-                error_y=error,
-                mode="markers",
-                name=f"{name}, measured",
-                marker={"color": colour, "symbol": symbol, "size": 9},
-            )
-        )
-        gains.append(f"{100 * line['success'].iloc[-1]:.0f} % at rho = {rho:g}")
+    traces, gains = [], []
+    for (rho, line), (colour, symbol, dash) in zip(exact.groupby("rho"), LOOKS, strict=False):
+        marks, success = measured[measured["rho"] == rho], 100 * line["success"]
+        name, mark = f"rho = {rho:g}", {"color": colour, "symbol": symbol}
+        look = {"mode": "lines", "line": {"color": colour, "dash": dash}}
+        traces += [
+            go.Scatter(x=line["retries"], y=success, name=f"{name}, formula", **look),
+            _measured(f"{name}, measured", marks["retries"], marks, "success", mark),
+        ]
+        gains.append(f"{success.iloc[-1]:.0f} % at {name}")
     last = exact["retries"].max()
-    figure = titled_figure(
-        f"{last} retries of a checked step bring success to " + ", ".join(gains), traces
-    )
-    figure.update_layout(margin_t=130)
-    figure.update_xaxes(title_text="retries allowed", dtick=1)
-    return figure.update_yaxes(title_text="success, % of tasks")
+    title = f"{last} retries of a checked step bring success to {', '.join(gains)}"
+    figure = titled_figure(title, traces, "retries allowed", "success, % of tasks", margin_t=130)
+    return figure.update_xaxes(dtick=1)
 
 
 def risk_coverage_figure(curves: dict[str, pd.DataFrame]) -> go.Figure:
@@ -499,31 +444,16 @@ def risk_coverage_figure(curves: dict[str, pd.DataFrame]) -> go.Figure:
     Args:
         curves: name -> as `coordkit.explorers.human.risk_coverage` returns it.
     """
-    traces, told = [], []
-    styles = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"))
-    for (name, curve), (colour, symbol, dash) in zip(curves.items(), styles, strict=False):
-        y = 100 * curve["risk"]
-        error = whiskers(y, 100 * curve["low"], 100 * curve["high"])
-        traces.append(
-            go.Scatter(
-                x=100 * curve["coverage"],
-                y=y,
-                error_y=error,
-                name=name,
-                mode="lines+markers",
-                line={"color": colour, "dash": dash},
-                marker={"symbol": symbol, "size": 9},
-                customdata=curve[["failures", "n"]],
-                hovertemplate="%{y:.1f} %, %{customdata[0]} of %{customdata[1]} tasks",
-            )
-        )
-        half = curve.iloc[(curve["coverage"] - 0.5).abs().argmin()]
-        told.append(f"{name} {y.iloc[-1]:.1f} → {100 * half['risk']:.1f} %")
-    figure = titled_figure(
-        "Failure rate, all → the more confident half: " + ", ".join(told), traces
-    )
-    figure.update_xaxes(title_text="tasks let through, the most confident first, %")
-    return figure.update_yaxes(title_text="failures among them, %", rangemode="tozero")
+    traces, told = _joined(curves, "coverage", "risk"), []
+    for trace, (name, curve) in zip(traces, curves.items(), strict=False):
+        trace.customdata = curve[["failures", "n"]]
+        trace.hovertemplate = "%{y:.1f} %, %{customdata[0]} of %{customdata[1]} tasks"
+        half = (curve["coverage"] - 0.5).abs().argmin()
+        risk = 100 * curve["risk"]
+        told.append(f"{name} {risk.iloc[-1]:.1f} → {risk.iloc[half]:.1f} %")
+    title = f"Failure rate, all → the more confident half: {', '.join(told)}"
+    x, y = "tasks let through, the most confident first, %", "failures among them, %"
+    return titled_figure(title, traces, x, y, yaxis_rangemode="tozero")
 
 
 def fatigue_figure(reviews: pd.DataFrame) -> go.Figure:
@@ -533,28 +463,15 @@ def fatigue_figure(reviews: pd.DataFrame) -> go.Figure:
         reviews: ``fatigue``, ``shift`` (middle of the part of the shift, 0..1), ``accuracy``,
             ``low``, ``high`` (fractions).
     """
-    styles = ((BLUE, "circle", "solid"), (ORANGE, "diamond", "dash"), (VERMILION, "square", "dot"))
-    traces, told = [], []
-    for (fatigue, part), (colour, symbol, dash) in zip(
-        reviews.groupby("fatigue"), styles, strict=False
-    ):
-        y = 100 * part["accuracy"]
-        error = whiskers(y, 100 * part["low"], 100 * part["high"])
-        traces.append(
-            go.Scatter(
-                x=100 * part["shift"],
-                y=y,
-                error_y=error,
-                mode="lines+markers",
-                name=f"fatigue {fatigue:g}",
-                line={"color": colour, "dash": dash},
-                marker={"symbol": symbol, "size": 9},
-            )
-        )
-        told.append(f"{y.iloc[-1]:.0f} % (fatigue {fatigue:g})")
-    figure = titled_figure("Reviews right in the last part of a shift: " + ", ".join(told), traces)
-    figure.update_xaxes(title_text="time into the shift, %")
-    return figure.update_yaxes(title_text="reviews right, %")
+    parts = {f"fatigue {fatigue:g}": part for fatigue, part in reviews.groupby("fatigue")}
+    last = {name: 100 * part["accuracy"].iloc[-1] for name, part in parts.items()}
+    told = ", ".join(f"{right:.0f} % ({name})" for name, right in last.items())
+    return titled_figure(
+        f"Reviews right in the last part of a shift: {told}",
+        _joined(parts, "shift", "accuracy"),
+        "time into the shift, %",
+        "reviews right, %",
+    )
 
 
 # --- the whole stack -----------------------------------------------------------------------------
@@ -575,35 +492,21 @@ def waterfall_figure(summary: Summary) -> go.Figure:
     ends, base = [*rates, rates[-1]], [0, *rates[:-1], 0]
     low, high = _ends_of_steps(entries, "low"), _ends_of_steps(entries, "high")
     bars = go.Bar(
-        x=x,
-        y=[rates[0], *changes, rates[-1]],
-        base=base,
+        x=x, y=[rates[0], *changes, rates[-1]], base=base,
         marker_color=[GREY, *(GREEN if c <= 0 else VERMILION for c in changes), GREY],
         hovertemplate="%{x}: %{y:+.1f} points<extra></extra>",
-    )
-    intervals = go.Scatter(
-        x=x,
-        y=ends,
-        error_y=whiskers(ends, low, high, color=GREY),
-        mode="markers",
-        marker={"size": 1, "color": GREY},
-        hoverinfo="skip",
-    )
-    text = [f"{rates[0]:.1f}", *(f"{c:+.1f}" for c in changes), f"{rates[-1]:.1f}"]
+    )  # fmt: skip
+    text = [f"{rates[0]:.1f}", *(points(e["delta"]) for e in entries[1:]), f"{rates[-1]:.1f}"]
     tops = [max(three) for three in zip(ends, base, high, strict=True)]
-    figures = go.Scatter(
-        x=x,
-        y=tops,
-        text=[t.replace("-", "−") for t in text],
-        mode="text",
-        textposition="top center",
-        hoverinfo="skip",
+    figure = titled_figure(
+        finding(summary),
+        [bars, _intervals(x, ends, low, high), _figures(x, tops, text)],
+        "layer added, with the 95 % interval of the change",
+        "failure rate, % of trials",
+        showlegend=False,
     )
-    figure = titled_figure(finding(summary), [bars, intervals, figures], showlegend=False)
-    figure.update_xaxes(title_text="layer added, with the 95 % interval of the change")
     # Room for the figures above the bars, and for an interval's end below.
-    room = [1.1 * min(0, *low), 1.15 * max(tops)]
-    return figure.update_yaxes(title_text="failure rate, % of trials", range=room)
+    return figure.update_yaxes(range=[1.1 * min(0, *low), 1.15 * max(tops)])
 
 
 def _ends_of_steps(entries: Sequence[Entry], end: str) -> list[float]:
@@ -620,23 +523,15 @@ def shares_figure(shares: dict[str, pd.DataFrame]) -> go.Figure:
     Args:
         shares: by case, as `coordkit.attribution.shapley_shares` returns them.
     """
-    looks = [(BLUE, "circle"), (ORANGE, "diamond"), (GREEN, "square")]
-    layers = [str(layer) for layer in next(iter(shares.values())).index]
-    traces, told = [], []
-    for place, ((case, frame), look) in enumerate(zip(shares.items(), looks, strict=False)):
-        effects = list(frame.loc[layers, ["share", "low", "high"]].itertuples(index=False))
-        offset = 0.22 * place - 0.11 * (len(shares) - 1)
-        traces.append(_effects(layers, effects, offset, case, *look))
-        best = frame["share"].argmax()
-        told.append(f"{case}: {layers[best]} {100 * frame['share'].max():.1f} points")
-    title = "Largest Shapley share of the failures removed: " + ", ".join(told)
-    figure = titled_figure(title, traces, height=400)
-    figure.add_vline(x=0, line={"color": GREY, "width": 1})
-    figure.update_xaxes(title_text="failures removed, percentage points of tasks, 95 % interval")
-    ticks = list(range(len(layers)))
-    return figure.update_yaxes(
-        tickvals=ticks, ticktext=layers, range=[len(layers) - 0.5, -0.5], showgrid=False
+    layers, columns = list(next(iter(shares.values())).index), ["share", "low", "high"]
+    effects = {case: frame.loc[layers, columns].to_numpy() for case, frame in shares.items()}
+    told = ", ".join(
+        f"{case}: {frame['share'].idxmax()} {100 * frame['share'].max():.1f} points"
+        for case, frame in shares.items()
     )
+    title = f"Largest Shapley share of the failures removed: {told}"
+    x = "failures removed, percentage points of tasks, 95 % interval"
+    return _effects_figure(title, x, layers, effects, gap=0.22, height=400)
 
 
 def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.Figure:
@@ -650,39 +545,28 @@ def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.
     """
     edge = points.iloc[list(best)]
     others = points.drop(edge.index)
-    marks = [
-        ("every other stack", others, "markers", SKY, 7),
-        ("frontier", edge, "lines+markers", VERMILION, 10),
-    ]
+    look = {
+        "line": {"shape": "hv", "dash": "dot"},
+        "hovertemplate": "%{customdata}<br>%{y:.1f} % fail, %{x:.4f} USD a task<extra></extra>",
+    }
     traces = [
-        go.Scatter(
-            x=part["usd"],
-            y=100 * part["failure"],
-            error_y=whiskers(
-                *(100 * part[end] for end in ("failure", "low", "high")),
-                visible=name == "frontier",
-            ),
-            customdata=part["stack"],
-            mode=mode,
-            name=f"{name} ({len(part)})",
-            line={"shape": "hv", "dash": "dot"},
-            marker={"color": colour, "size": size},
-            hovertemplate="%{customdata}<br>%{y:.1f} % fail, %{x:.4f} USD a task<extra></extra>",
+        _measured(
+            f"{name} ({len(part)})", part["usd"], part, "failure", mark, mode=mode,
+            customdata=part["stack"], error_y_visible=part is edge, **look,
         )
-        for name, part, mode, colour, size in marks
-    ]
-    a, b = edge.iloc[0], edge.iloc[-1]
-    title = (
-        f"{case}: {len(edge)} of {len(points)} stacks are on the frontier, from "
-        f"{100 * a['failure']:.1f} % for {a['usd']:.4f} USD to {100 * b['failure']:.1f} % for "
-        f"{b['usd']:.4f} USD a task"
+        for name, part, mode, mark in (
+            ("every other stack", others, "markers", {"color": SKY, "size": 7}),
+            ("frontier", edge, "lines+markers", {"color": VERMILION, "size": 10}),
+        )
+    ]  # fmt: skip
+    first, last = (
+        f"{100 * stack['failure']:.1f} % for {stack['usd']:.4f} USD"
+        for stack in (edge.iloc[0], edge.iloc[-1])
     )
-    figure = titled_figure(title, traces)
+    count = f"{len(edge)} of {len(points)} stacks are on the frontier"
+    figure = titled_figure(f"{case}: {count}, from {first} to {last} a task", traces)
     figure.update_xaxes(title_text="cost per task, USD (logarithmic)", type="log")
     return figure.update_yaxes(title_text="failure rate, % of tasks", rangemode="tozero")
-
-
-SEEN_TO = {"execution": ORANGE, "verification": GREEN, "human": BLUE, "none": GREY}
 
 
 def sankey_figure(flows: pd.DataFrame, name: str) -> go.Figure:
@@ -692,43 +576,35 @@ def sankey_figure(flows: pd.DataFrame, name: str) -> go.Figure:
         flows: as `coordkit.attribution.fault_flows` returns them.
         name: case and stack, for the title.
     """
-    modes = list(flows.groupby("mode")["faults"].sum().sort_values(ascending=False).index)
-    layers = [layer for layer in SEEN_TO if (flows["layer"] == layer).any()]
-    fates = [fate for fate in FATES if (flows["fate"] == fate).any()]
-    nodes: list[tuple[str, str]] = [("mode", str(mode)) for mode in modes]
-    nodes += [("layer", layer) for layer in layers] + [("fate", fate) for fate in fates]
-    place = {node: i for i, node in enumerate(nodes)}
-    links: list[tuple[int, int, int, str]] = []
-    for left, right, looks in (("mode", "layer", SEEN_TO), ("layer", "fate", FATES)):
-        sums = flows.groupby([left, right], as_index=False)["faults"].sum()
-        for a, b, n in sums.itertuples(index=False):
-            links.append((place[left, str(a)], place[right, str(b)], int(n), looks[str(b)]))
-    called = {"none": "no layer"}
-    source, target, value, colours = (list(column) for column in zip(*links, strict=True))
+    modes = flows.groupby("mode")["faults"].sum().sort_values(ascending=False).index
+    seen = {*flows["layer"], *flows["fate"]}
+    colours = dict.fromkeys(modes, GREY)  # of the nodes
+    colours |= {node: colour for node, colour in (SEEN_TO | FATES).items() if node in seen}
+    place = {node: i for i, node in enumerate(colours)}
+    links = [
+        (place[left], place[right], n, _faint(colours[right]))
+        for ends in (["mode", "layer"], ["layer", "fate"])
+        for left, right, n in flows.groupby(ends)["faults"].sum().reset_index().to_numpy()
+    ]
+    source, target, value, colour = map(list, zip(*links, strict=True))
+    labels = ["no layer" if node == "none" else node.replace("_", " ") for node in colours]
     diagram = go.Sankey(
-        node={
-            "label": [called.get(text, text).replace("_", " ") for _, text in nodes],
-            "color": [GREY] * len(modes) + [SEEN_TO[v] for v in layers] + [FATES[f] for f in fates],
-            "pad": 14,
-            "line": {"width": 0},
-        },
-        link={
-            "source": source,
-            "target": target,
-            "value": value,
-            "color": [_faint(str(colour)) for colour in colours],
-        },
+        node={"label": labels, "color": [*colours.values()], "pad": 14, "line": {"width": 0}},
+        link={"source": source, "target": target, "value": value, "color": colour},
         textfont={"color": GREY, "size": 13, "shadow": "none"},
     )
-    total = int(flows["faults"].sum())
-    shipped = int(flows.loc[flows["fate"] == "shipped", "faults"].sum())
-    title = f"{name}: {shipped} of {total} injected faults shipped in a failed trial"
+    shipped = flows.loc[flows["fate"] == "shipped", "faults"].sum()
+    title = (
+        f"{name}: {shipped} of {flows['faults'].sum()} injected faults shipped in a failed trial"
+    )
     return titled_figure(title, [diagram])
 
 
 def _faint(colour: str) -> str:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.4)"
+    return "rgba({},{},{},0.4)".format(*hex_to_rgb(colour))
+
+
+# --- formulas ------------------------------------------------------------------------------------
 
 
 def formula_figure(
@@ -742,34 +618,15 @@ def formula_figure(
         title: the finding.
         x_title: what x is, with its unit.
     """
-    looks = [(BLUE, "circle"), (ORANGE, "diamond"), (GREEN, "square")]
-    lines = [(VERMILION, "dash"), (PURPLE, "dot"), (GREY, "dashdot")]
-    traces = [
-        go.Scatter(
-            x=list(frame.index),
-            y=100 * frame["rate"],
-            error_y=whiskers(*(100 * frame[end] for end in ("rate", "low", "high"))),
-            mode="markers",
-            name=name,
-            marker={"color": colour, "symbol": symbol, "size": 9},
-            hovertemplate="%{x}: %{y:.1f} %",
-        )
-        for (name, frame), (colour, symbol) in zip(measured.items(), looks, strict=False)
-    ]
-    traces += [
-        go.Scatter(
-            x=list(series.index),
-            y=100 * series,
-            mode="lines",
-            name=name,
-            line={"color": colour, "dash": dash},
-            hovertemplate="%{x}: %{y:.1f} %",
-        )
-        for (name, series), (colour, dash) in zip(formulas.items(), lines, strict=False)
-    ]
-    figure = titled_figure(title, traces)
-    figure.update_xaxes(title_text=x_title)
-    return figure.update_yaxes(title_text="failure rate, %", rangemode="tozero")
+    traces = []
+    for (name, frame), (colour, symbol, _) in zip(measured.items(), LOOKS, strict=False):
+        mark = {"color": colour, "symbol": symbol}
+        traces.append(_measured(name, list(frame.index), frame, "rate", mark))
+    for (name, series), (colour, dash) in zip(formulas.items(), FORMULA_LOOKS, strict=False):
+        look = {"mode": "lines", "line": {"color": colour, "dash": dash}}
+        traces.append(go.Scatter(x=list(series.index), y=100 * series, name=name, **look))
+    figure = titled_figure(title, traces, x_title, "failure rate, %", yaxis_rangemode="tozero")
+    return figure.update_traces(hovertemplate="%{x}: %{y:.1f} %")
 
 
 def prediction_figure(predicted: pd.DataFrame, measured: pd.DataFrame) -> go.Figure:
@@ -779,6 +636,7 @@ def prediction_figure(predicted: pd.DataFrame, measured: pd.DataFrame) -> go.Fig
         predicted, measured: ``rate``, ``low`` and ``high`` (fractions) over the number of steps.
     """
     x, band = [*predicted.index], [*predicted["high"], *predicted["low"][::-1]]
+    told = "%{x} steps: %{y:.1f} %"
     traces = [
         go.Scatter(
             x=[*x, *x[::-1]], y=[100 * rate for rate in band], fill="toself", mode="none",
@@ -786,18 +644,15 @@ def prediction_figure(predicted: pd.DataFrame, measured: pd.DataFrame) -> go.Fig
         ),
         go.Scatter(
             x=x, y=100 * predicted["rate"], mode="lines", name="predicted, 1 − pⁿ",
-            line={"color": VERMILION, "dash": "dash"}, hovertemplate="%{x} steps: %{y:.1f} %",
+            line={"color": VERMILION, "dash": "dash"}, hovertemplate=told,
         ),
-        go.Scatter(
-            x=[*measured.index], y=100 * measured["rate"], mode="markers", name="measured",
-            error_y=whiskers(*(100 * measured[end] for end in ("rate", "low", "high"))),
-            marker={"color": BLUE, "size": 9}, hovertemplate="%{x} steps: %{y:.1f} %",
+        _measured(
+            "measured", [*measured.index], measured, "rate", {"color": BLUE}, hovertemplate=told
         ),
     ]  # fmt: skip
-    apart = list((predicted["rate"] - measured["rate"]).abs())
-    far = apart.index(max(apart))
+    far = int((predicted["rate"] - measured["rate"]).abs().argmax())
     rates = [f"{100 * frame['rate'].iloc[far]:.1f} %" for frame in (predicted, measured)]
     title = f"Furthest apart at step {x[far]}: {rates[0]} predicted, {rates[1]} measured"
-    figure = titled_figure(title, traces)
-    figure.update_xaxes(title_text="steps that depend on each other", dtick=1)
-    return figure.update_yaxes(title_text="tasks gone wrong, %", rangemode="tozero")
+    figure = titled_figure(title, traces, "steps that depend on each other", "tasks gone wrong, %")
+    figure.update_xaxes(dtick=1)
+    return figure.update_yaxes(rangemode="tozero")

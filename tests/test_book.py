@@ -21,7 +21,6 @@ from coordkit.book import (
     STILL,
     WIDGET,
     add_pictures,
-    add_stills,
     main,
     normalise,
     run,
@@ -127,7 +126,7 @@ def test_without_chromium_nothing_is_in_its_place(
     made = with_output({WIDGET: {"model_id": "m"}})
     state = {"_widget_data": FIGURE["data"], "_widget_layout": FIGURE["layout"]}
     made.metadata["widgets"] = {STATE: {"state": {"m": {"state": state}}}}
-    add_stills(made)
+    add_pictures(made)
     assert normalise(made).cells[1].outputs == []
     assert "no static picture: no Chromium" in capsys.readouterr().out
 

@@ -216,12 +216,11 @@ def test_data_does_not_mix_with_what_is_there(tmp_path: Path) -> None:
     assert text.count("\n") == 1
 
 
-@pytest.mark.parametrize(("ok", "optional", "code"), [(True, False, 0), (False, True, 0),
-                                                      (False, False, 1)])  # fmt: skip
-def test_check_fails_for_what_is_needed(
-    ok: bool, optional: bool, code: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
+def test_check_fails_for_what_is_missing(
+    ok: bool, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = check.Check("thing", ok, "as found", "mend it", optional)
+    found = check.Check("thing", ok, "as found", "mend it")
     monkeypatch.setattr(check, "checks", lambda: [found])
     result = call("check")
     assert result.exit_code == code
@@ -299,6 +298,14 @@ def test_every_command_has_a_help_that_is_not_cut_off(
     shown = call(command, "-h")
     assert shown.exit_code == 0 and shown.output == call(command, "--help").output
     assert "…" not in shown.output
+
+
+@pytest.mark.parametrize("command", ["ladder", "run", "trace"])
+def test_the_options_of_a_trial_are_those_of_the_ladder(command: str) -> None:
+    shown = call(command, "--help").output
+    options = ("--tasks", "--seed", "--data", "--model", "--budget-usd", "--price-in", "--replay")
+    assert all(option in shown for option in options)
+    assert ("--concurrency" in shown) == (command != "trace")
 
 
 def test_no_command_shows_the_help_and_a_question_can_be_left(

@@ -23,9 +23,9 @@ from typing import Any
 
 import pytest
 
-from coordkit.check import BROWSERS
 from coordkit.reliability import Pipeline, end_to_end
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "msedge")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 REQUIRED = os.environ.get("COORDKIT_BROWSER") == "required"
 MISSING = "no Chromium for the browser tests: apt install chromium, or brew install --cask chromium"
