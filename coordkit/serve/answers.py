@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from coordkit.faults import MALFORMED, SLIPS, TRANSPORT, Simulation, apply_slip, pick_mode, uniform
 from coordkit.faults import slips as goes_wrong
-from coordkit.prompt import Prompt, Request
+from coordkit.prompt import Prompt, Request, as_json
 from coordkit.serve.schemas import Json, plain, plausible
 from coordkit.simulated import ALL_MODES, ModelUnavailable, SimulatedChatModel
 
@@ -42,16 +42,6 @@ class Ask:
     functions: Sequence[Mapping[str, Any]] = ()
     schema: Mapping[str, Any] | None = None
     choice: str = "auto"
-
-    @property
-    def text(self) -> str:
-        """What users and tools said."""
-        return "\n".join(m.text for m in self.messages if isinstance(m, HumanMessage | ToolMessage))
-
-    def size(self) -> int:
-        """Tokens, at four characters each, as the simulated model counts them."""
-        offers = [*self.functions, *([self.schema] if self.schema else [])]
-        return (sum(len(m.text) for m in self.messages) + sum(len(str(f)) for f in offers)) // 4
 
 
 @dataclass(frozen=True)
@@ -143,14 +133,11 @@ def from_skill(model: SimulatedChatModel, ask: Ask, request: Request) -> Reply |
         _log.info("a skill could not read the prompt of %s", request, exc_info=True)
         return None
     assert isinstance(message, AIMessage) and message.usage_metadata
-    calls = [
-        Part(json.dumps(c["args"], ensure_ascii=False), c["name"], c["id"] or "")
-        for c in message.tool_calls
-    ]
-    broken = message.invalid_tool_calls
-    calls += [Part(c["args"] or "", c["name"] or "", c["id"] or "") for c in broken]
-    answer = ask.schema and ask.schema["name"]
-    parts = [Part(call.text) if call.tool == answer else call for call in calls]
+    answer, parts = ask.schema and ask.schema["name"], []
+    for call in [*message.tool_calls, *message.invalid_tool_calls]:
+        text = call["args"] if isinstance(call["args"], str) else as_json(call["args"])
+        own = call["name"] == answer
+        parts.append(Part(text) if own else Part(text, str(call["name"]), str(call["id"])))
     tokens = message.usage_metadata["input_tokens"], message.usage_metadata["output_tokens"]
     return Reply(parts, tokens, [fault["mode"] for fault in message.response_metadata["faults"]])
 
@@ -164,14 +151,15 @@ def from_nothing(ask: Ask, request: Request) -> Reply:
     said = users[-1] if users else ""
     called = None if ask.schema else _function_to_call(ask)
     if function := ask.schema or called:
-        answer = plausible(function.get("parameters") or {}, said)
-        text = json.dumps(answer, ensure_ascii=False)
+        text = as_json(plausible(function.get("parameters") or {}, said))
         part = Part(text, called["name"], f"call_{digest(str(request))}") if called else Part(text)
     else:
         heard = ask.messages[-1].text if isinstance(ask.messages[-1], ToolMessage) else said
         words = " ".join(heard.split())[:300]
         part = Part(f'I read: "{words}". That is all that a simulated model says.')
-    return Reply([part], (ask.size(), len(part.text) // 4))
+    offers = [*ask.functions, *([ask.schema] if ask.schema else [])]
+    size = sum(len(m.text) for m in ask.messages) + sum(len(str(f)) for f in offers)
+    return Reply([part], (size // 4, len(part.text) // 4))
 
 
 def _function_to_call(ask: Ask) -> Mapping[str, Any] | None:
@@ -225,7 +213,8 @@ def _slip(
     text, value = holder[key], _read(holder[key])
     answer = value if isinstance(value, dict) else {"": value}
     schema = _schema_of(ask, holder["name"] if key == "arguments" else "")
-    prompt = Prompt(None, text=ask.text)
+    heard = [m.text for m in ask.messages if isinstance(m, HumanMessage | ToolMessage)]
+    prompt = Prompt(None, text="\n".join(heard))
     broken = {m: apply_slip(m, answer, schema, prompt, u) for m in SLIPS}
     possible = [m for m in SLIPS if broken[m] is not None and simulation.mix.get(m)]
     if possible and mode not in possible:
@@ -234,7 +223,7 @@ def _slip(
     if after is None:
         return ""
     result = after if isinstance(value, dict) else after[""]
-    holder[key] = result if value == text else json.dumps(result, ensure_ascii=False)
+    holder[key] = result if value == text else as_json(result)
     return mode
 
 

@@ -45,7 +45,6 @@ from coordkit.simulated import ModelUnavailable
 
 Work = Callable[[HttpRequest, Any], Awaitable[Response]]
 
-MODEL = "simulated"
 ROUTES = ("/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/models", "/metrics")
 COUNTERS = {
     "requests": ("Requests answered.", ["route", "status"]),
@@ -101,10 +100,9 @@ def make_app(options: Options, cases: Sequence[Case] = ()) -> Starlette:
             post("/v1/responses", partial(endpoint.complete, responses)),
             post("/v1/embeddings", endpoint.embed),
             Route("/v1/models", endpoint.models),
-            Route("/v1/models/{name:path}", endpoint.models),
             Route("/metrics", endpoint.measured),
         ],
-        middleware=[Middleware(_Guard, endpoint=endpoint)],
+        middleware=[Middleware(endpoint.guard)],
         exception_handlers={
             HTTPException: _as_json,
             RecursionError: _as_json,
@@ -140,32 +138,6 @@ class Json(JSONResponse):
         return json.dumps(content).encode()
 
 
-class _Guard:
-    """Asks for the token and counts what is answered; plain ASGI, so streams pass untouched."""
-
-    def __init__(self, app: ASGIApp, endpoint: _Endpoint) -> None:
-        self.app, self.endpoint = app, endpoint
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        route = next((route for route in ROUTES if scope["path"].startswith(route)), "other")
-
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self.endpoint.count("requests", route, message["status"])
-            await send(message)
-
-        answer: ASGIApp = self.app
-        token = self.endpoint.options.token
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        if token and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-            error = ApiError(401, "the API key is not the endpoint's token", "invalid_api_key")
-            answer = Json(error.body(), 401, {"WWW-Authenticate": "Bearer"})
-        await answer(scope, receive, counted)
-
-
 class _Endpoint:
     """What the routes share."""
 
@@ -184,6 +156,28 @@ class _Endpoint:
     def count(self, counter: str, *labels: str) -> None:
         """Count one more."""
         self.counters[counter].labels(*labels).inc()
+
+    def guard(self, app: ASGIApp) -> ASGIApp:
+        """Ask for the token and count what is answered; plain ASGI, so streams pass untouched."""
+        error = ApiError(401, "the API key is not the endpoint's token", "invalid_api_key")
+        refusal = Json(error.body(), 401, {"WWW-Authenticate": "Bearer"})
+        wanted = f"Bearer {self.options.token}".encode()
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            async def counted(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    self.count("requests", route, message["status"])
+                await send(message)
+
+            if scope["type"] != "http":
+                await app(scope, receive, send)
+                return
+            route = next((r for r in ROUTES if scope["path"].startswith(r)), "other")
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            admitted = not self.options.token or hmac.compare_digest(given, wanted)
+            await (app if admitted else refusal)(scope, receive, counted)
+
+        return guarded
 
     async def read(self, request: HttpRequest) -> Any:
         """The request's body as JSON.
@@ -304,12 +298,8 @@ class _Endpoint:
         """The one model there is, or the upstream's."""
         if self.upstream:
             return await self.upstream.pass_through(request, None)
-        one = {"id": MODEL, "object": "model", "created": 0, "owned_by": "coordkit"}
-        name = request.path_params.get("name", MODEL)
-        if name != MODEL:
-            message = f"there is no model '{name}'; the one listed is '{MODEL}'"
-            raise ApiError(404, message, "model_not_found", "model")
-        return Json(one if request.path_params else {"object": "list", "data": [one]})
+        one = {"id": "simulated", "object": "model", "created": 0, "owned_by": "coordkit"}
+        return Json({"object": "list", "data": [one]})
 
     async def measured(self, request: HttpRequest) -> Response:
         """The counts, in plain text."""

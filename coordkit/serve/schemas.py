@@ -104,7 +104,8 @@ def _fill(found: Json, text: str) -> Any:
         return found["const"]
     if found.get("enum"):
         return found["enum"][0]
-    kind = found.get("type") or _kind(found)
+    unnamed = "array" if {"items", "prefixItems"} & found.keys() else "string"
+    kind = found.get("type") or ("object" if "properties" in found else unnamed)
     if isinstance(kind, list):
         kind = next((k for k in kind if k != "null"), "null")
     if kind == "object":
@@ -121,12 +122,6 @@ def _fill(found: Json, text: str) -> Any:
     if kind == "string":
         return _a_string(found, text)
     return False if kind == "boolean" else None
-
-
-def _kind(found: Json) -> str:
-    if "properties" in found:
-        return "object"
-    return "array" if "items" in found or "prefixItems" in found else "string"
 
 
 def _a_number(found: Json, text: str, whole: bool) -> float:
