@@ -611,7 +611,8 @@ def test_half_a_character_is_said_back(app: TestClient, stream: bool) -> None:
 
 
 def test_other_paths_and_methods(app: TestClient) -> None:
-    for answer, status in [(app.get("/v2"), 404), (app.get("/v1/responses"), 405)]:
+    wrong = [(app.get("/v2"), 404), (app.get("/v1/models/a"), 404), (app.get("/v1/responses"), 405)]
+    for answer, status in wrong:
         assert answer.status_code == status
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 

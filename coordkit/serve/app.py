@@ -28,16 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from coordkit.cases.base import Case
 from coordkit.experiment import simulated_model
 from coordkit.faults import Simulation, uniform
-from coordkit.serve import chat, embeddings, responses
-from coordkit.serve.answers import (
-    Ask,
-    digest,
-    fault_of,
-    from_nothing,
-    from_skill,
-    request_of,
-    strike,
-)
+from coordkit.serve import answers, chat, embeddings, responses
 from coordkit.serve.errors import LOST, ApiError
 from coordkit.serve.once import Cut, Once
 from coordkit.serve.upstream import Upstream
@@ -255,24 +246,24 @@ class _Endpoint:
     ) -> Any:
         """The JSON of the reply with its faults, or the upstream's answer as it came."""
         ask, simulation = wire.parse(raw), self.options.simulation
-        named = request_of(ask, _redelivered(request))
+        named = answers.request_of(ask, _redelivered(request))
         model = self.skilled.get(named.task.partition("/")[0])
         if model and not dice:
             model = model.model_copy(update={"dice": False})
-        reply = from_skill(model, ask, named) if model else None
-        mode = fault_of(simulation, named) if dice and not reply else ""
-        if self.upstream and dice and not mode:
-            return await self.upstream.pass_through(request, raw)
+        reply = answers.from_skill(model, ask, named) if model else None
+        mode = answers.fault_of(simulation, named) if dice and not reply else ""
         if self.upstream:
-            whole = await self.upstream.whole(request, raw)
+            send = self.upstream.whole if mode or not dice else self.upstream.pass_through
+            whole = await send(request, raw)
         else:
-            reply = reply or from_nothing(ask, named)
-            whole = wire.render(reply, raw["model"], digest(str(named)))
-        if isinstance(whole, Response):
-            return whole
-        struck = strike(wire.said(whole), mode, simulation, named, ask) if mode else ""
-        for fault in filter(None, [*(reply.faults if reply else ()), struck]):
-            self.count("faults", fault)
+            reply = reply or answers.from_nothing(ask, named)
+            whole = wire.render(reply, raw["model"], answers.digest(str(named)))
+            for fault in reply.faults:
+                self.count("faults", fault)
+        if mode and not isinstance(whole, Response):
+            struck = answers.strike(wire.said(whole), mode, simulation, named, ask)
+            if struck:
+                self.count("faults", struck)
         return whole
 
     async def lose(self, request: HttpRequest, fault: Exception) -> Response:
@@ -288,8 +279,8 @@ class _Endpoint:
     async def embed(self, request: HttpRequest, raw: Any) -> Response:
         """Embeddings. Faults are transport's alone."""
         body = embeddings.Body.read(raw)
-        ask = Ask([HumanMessage(json.dumps(body.texts()))])
-        fault_of(self.options.simulation, request_of(ask, _redelivered(request)))
+        ask = answers.Ask([HumanMessage(json.dumps(body.texts()))])
+        answers.fault_of(self.options.simulation, answers.request_of(ask, _redelivered(request)))
         if self.upstream:
             return await self.upstream.pass_through(request, raw)
         return Json(embeddings.render(body))
@@ -303,8 +294,7 @@ class _Endpoint:
 
     async def measured(self, request: HttpRequest) -> Response:
         """The counts, in plain text."""
-        headers = {"Content-Type": CONTENT_TYPE_LATEST}
-        return Response(generate_latest(self.registry), headers=headers)
+        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 def _redelivered(request: HttpRequest) -> int:

@@ -156,30 +156,23 @@ def render(reply: Reply, model: str, name: str) -> Json:
         name: unique to the request.
     """
     calls = [
-        {
-            "id": part.id,
-            "type": "function",
-            "function": {"name": part.tool, "arguments": part.text},
-        }
-        for part in reply.parts
-        if part.tool
+        {"id": p.id, "type": "function", "function": {"name": p.tool, "arguments": p.text}}
+        for p in reply.parts
+        if p.tool
     ]
     words = "".join(part.text for part in reply.parts if not part.tool)
     message: Json = {"role": "assistant", "content": words if words or not calls else None}
     message |= {"refusal": None} | ({"tool_calls": calls} if calls else {})
     reason = "tool_calls" if calls else "stop"
     sent, written = reply.tokens
+    usage = {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written}
     return {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion",
         "created": 0,  # the same request gives the same bytes
         "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
-        "usage": {
-            "prompt_tokens": sent,
-            "completion_tokens": written,
-            "total_tokens": sent + written,
-        },
+        "usage": usage,
     }
 
 
