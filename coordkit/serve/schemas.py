@@ -65,7 +65,7 @@ def _plain(schema: Any, root: Any, within: tuple[str, ...] = ()) -> Json | None:
             return None
         _merge(found, min(read, key=lambda option: option.get("type") == "null"))
     if "properties" in found:
-        parts = {name: _plain(p, root, within) for name, p in found["properties"].items()}
+        parts = {k: _plain(part, root, within) for k, part in (found["properties"] or {}).items()}
         found["properties"] = {name: part for name, part in parts.items() if part is not None}
     if "prefixItems" in found:
         found["prefixItems"] = [_plain(p, root, within) or {} for p in found["prefixItems"]]
