@@ -34,7 +34,7 @@ from coordkit.faults import MALFORMED, SLIPS, Simulation, default_mix
 from coordkit.layers.execution import is_transient
 from coordkit.prompt import Request, write_prompt
 from coordkit.serve import Options, Served, serving
-from coordkit.serve.answers import Ask, Part, spoilt, strike
+from coordkit.serve.answers import Ask, spoilt, strike
 from coordkit.serve.app import _Endpoint as Endpoint
 from coordkit.serve.app import make_app
 from coordkit.serve.errors import LOST, ApiError
@@ -251,8 +251,6 @@ def test_openai_embeddings_and_models(faultless: Served) -> None:
     )
     np.testing.assert_allclose(langchain.embed_query(texts[0]), rows[0], rtol=1e-6)
     assert [m.id for m in c.models.list()] == ["simulated"]
-    with pytest.raises(openai.NotFoundError, match="no model 'other'"):
-        c.models.retrieve("other")
 
 
 def test_the_async_client_in_parallel(faultless: Served) -> None:
@@ -475,11 +473,12 @@ def _values(value: Any) -> Iterator[Any]:
 def test_a_strike_changes_any_reply_or_says_that_it_did_not(
     value: Any, mode: str, seed: int
 ) -> None:
-    part = Part(json.dumps(value), "look", "id", {"type": "object"})
-    ask = Ask([], [{"name": "look"}])
-    before = part.text
-    struck = strike([part], mode, always(mode, seed=seed), Request("adhoc/1", "chat"), ask)
-    assert bool(struck) == (part.text != before)
+    before = json.dumps(value)
+    call = {"name": "look", "arguments": before}
+    ask = Ask([], [{"name": "look", "parameters": {"type": "object"}}])
+    request = Request("adhoc/1", "chat")
+    struck = strike([(call, "arguments")], mode, always(mode, seed=seed), request, ask)
+    assert bool(struck) == (call["arguments"] != before)
 
 
 # --- answers to any schema -----------------------------------------------------------------------
@@ -553,7 +552,7 @@ def test_recursive_schemas_end() -> None:
     Tree.model_validate(plausible(Tree.model_json_schema(), "x"))
     itself = {"properties": {"a": {"$ref": "#/$defs/A"}}, "required": ["a"]}
     endless = {"$ref": "#/$defs/A", "$defs": {"A": itself}}
-    assert plausible(endless)["a"]["a"]  # nothing conforms to it; it must not hang
+    assert plausible(endless) == {"a": ""}  # nothing conforms to it; it must not hang
     assert plausible({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}) == ""
 
 
@@ -601,7 +600,7 @@ def test_wrong_requests_get_a_400_that_names_the_field(
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == "invalid_request_error"
-    assert (error["code"], (error["param"] or "").removesuffix(".str") or None) == (code, param)
+    assert (error["code"], error["param"]) == (code, param)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -612,7 +611,8 @@ def test_half_a_character_is_said_back(app: TestClient, stream: bool) -> None:
 
 
 def test_other_paths_and_methods(app: TestClient) -> None:
-    for answer, status in [(app.get("/v2"), 404), (app.get("/v1/responses"), 405)]:
+    wrong = [(app.get("/v2"), 404), (app.get("/v1/models/a"), 404), (app.get("/v1/responses"), 405)]
+    for answer, status in wrong:
         assert answer.status_code == status
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 

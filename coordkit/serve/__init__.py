@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
@@ -53,10 +53,6 @@ def is_loopback(host: str) -> bool:
 _named = cache(load_case)  # for its skills, which hold none of its data
 
 
-def _cases(cases: Sequence[str | Case]) -> list[Case]:
-    return [_named(case) if isinstance(case, str) else case for case in cases]
-
-
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that listens; bound here, so that the port is known and taken when this returns."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -65,70 +61,59 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, bound.detach())
 
 
-def _server(options: Options, cases: Sequence[str | Case]) -> uvicorn.Server:
-    app = make_app(options, [] if options.upstream else _cases(cases))
-    return uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="critical",
-            access_log=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=2,
-        )
-    )
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
-
-
 @contextmanager
 def serving(
     simulation: Simulation | None = None,
     *,
-    port: int = 0,
-    host: str = "127.0.0.1",
     options: Options | None = None,
     cases: Sequence[str | Case] = tuple(CASES),
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> Iterator[Served]:
-    """Serve in a thread of this process, for notebooks and tests.
+    """Serve in a thread of this process; requests under way get two seconds to end.
 
     Args:
         simulation: settings of the dice, in short for ``options=Options(simulation)``.
-        port: where to listen; 0 takes a free one.
-        host: address to listen at.
         options: all settings.
         cases: names of cases, or cases, whose prompts are answered with skill.
+        host: address to listen at.
+        port: where to listen; 0 takes a free one.
+
+    Raises:
+        OSError: if the port is taken.
     """
     options = options or Options(simulation or Simulation())
-    server = _server(options, cases)
+    skilled = [_named(case) if isinstance(case, str) else case for case in cases]
+    config = uvicorn.Config(
+        make_app(options, [] if options.upstream else skilled),
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
     with _listen(host, port) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.002)
-            yield Served(_url(listener))
+            name, port = listener.getsockname()[:2]
+            yield Served(
+                f"http://[{name}]:{port}/v1" if ":" in name else f"http://{name}:{port}/v1"
+            )
         finally:
             server.should_exit = True
             thread.join(timeout=10)
 
 
-def serve(
-    options: Options,
-    host: str = "127.0.0.1",
-    port: int = 8321,
-    cases: Sequence[str | Case] = tuple(CASES),
-    announce: Callable[[Served], None] = lambda served: None,
-) -> None:
-    """Serve until Ctrl-C or SIGTERM; requests under way get two seconds to end.
+def serve(options: Options, host: str, port: int, announce: Callable[[Served], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM.
 
     Args:
         options: all settings.
         host: address to listen at.
         port: where to listen; 0 takes a free one.
-        cases: names of cases, or cases, whose prompts are answered with skill.
         announce: called with the address once the port is taken.
 
     Raises:
@@ -137,17 +122,9 @@ def serve(
     """
     if not is_loopback(host) and not options.token:
         raise ValueError(f"{host} can be reached by others: set COORDKIT_SERVE_TOKEN first")
-    server = _server(options, cases)
-    with _listen(host, port) as listener:
-        announce(Served(_url(listener)))
-        # When it has stopped, uvicorn raises the signal again, for whoever had handled it before.
-        before = {s: signal.signal(s, _ignore) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            server.run([listener])
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _ignore(number: int, frame: object) -> None:
-    """Leave a signal without effect."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us without Ctrl-C
+        signal.signal(number, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), serving(options=options, host=host, port=port) as served:
+        announce(served)
+        while True:
+            time.sleep(1)

@@ -6,22 +6,23 @@ other gets a plausible reply with the same faults on it, at the same rates and f
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from coordkit.cases.base import Case
-from coordkit.experiment import simulated_model
 from coordkit.faults import MALFORMED, SLIPS, TRANSPORT, Simulation, apply_slip, pick_mode, uniform
 from coordkit.faults import slips as goes_wrong
-from coordkit.prompt import Prompt, Request
-from coordkit.serve.schemas import plain, plausible
+from coordkit.prompt import Prompt, Request, as_json
+from coordkit.serve.schemas import Json, plain, plausible
 from coordkit.simulated import ALL_MODES, ModelUnavailable, SimulatedChatModel
+
+Said = tuple[Json, str]  # where a reply says something: an object of its JSON, and the key
 
 _log = logging.getLogger(__name__)
 
@@ -35,35 +36,15 @@ class Ask:
         functions: the tools on offer, as OpenAI writes a function: name, parameters.
         schema: the response schema, written in the same way; None for a reply in words.
         choice: ``auto``, ``none``, ``required`` or the name of the tool to call.
-        redelivered: how often the client has sent this before: the official clients say so in
-            the header ``x-stainless-retry-count``.
     """
 
     messages: Sequence[BaseMessage]
     functions: Sequence[Mapping[str, Any]] = ()
     schema: Mapping[str, Any] | None = None
     choice: str = "auto"
-    redelivered: int = 0
-
-    def schema_of(self, tool: str = "") -> Mapping[str, Any] | None:
-        """JSON schema of a tool's parameters, or without a tool of the answer; None for words."""
-        if not tool:
-            return (self.schema.get("parameters") or {}) if self.schema else None
-        found = next((f for f in self.functions if f["name"] == tool), {})
-        return found.get("parameters") or {}
-
-    @property
-    def text(self) -> str:
-        """What users and tools said."""
-        return "\n".join(m.text for m in self.messages if isinstance(m, HumanMessage | ToolMessage))
-
-    def size(self) -> int:
-        """Tokens, at four characters each, as the simulated model counts them."""
-        offers = [*self.functions, *([self.schema] if self.schema else [])]
-        return (sum(len(m.text) for m in self.messages) + sum(len(str(f)) for f in offers)) // 4
 
 
-@dataclass
+@dataclass(frozen=True)
 class Part:
     """One thing in a reply: words, a JSON answer, or a tool call.
 
@@ -71,48 +52,51 @@ class Part:
         text: the words, or the JSON.
         tool: name of the tool called; empty for words and answers.
         id: of the tool call.
-        schema: JSON schema of the answer or of the tool's parameters; None for words.
     """
 
     text: str
     tool: str = ""
     id: str = ""
-    schema: Mapping[str, Any] | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reply:
-    """What is answered, the modes of the faults in it, and its size in tokens."""
+    """What is answered, its size in tokens, and the modes of the faults in it."""
 
-    parts: list[Part]
-    faults: list[str] = field(default_factory=list)
-    tokens: tuple[int, int] = (0, 0)
+    parts: Sequence[Part]
+    tokens: tuple[int, int]
+    faults: Sequence[str] = ()
 
 
-def request_of(ask: Ask) -> Request:
+def request_of(ask: Ask, redelivered: int = 0) -> Request:
     """Which request this is; it keys the dice.
 
     The prompts of the kit name it. Any other request is named by a hash of all its messages, so
     the endpoint needs no memory: the same conversation meets the same dice, whoever asks and
-    whenever. A client that sends it again after a transport fault says so in a header (see
-    `Ask`), and meets the next delivery's dice; without the header it meets the same fault.
+    whenever. A client that sends it again after a transport fault says so in a header, and meets
+    the next delivery's dice; without the header it meets the same fault.
+
+    Args:
+        ask: the request.
+        redelivered: how often the client has sent this before.
     """
-    named = _named(ask.messages)
-    if named is None:
-        heard = [
-            [m.type, m.content, [(c["name"], c["args"]) for c in getattr(m, "tool_calls", [])]]
-            for m in ask.messages
-        ]
-        key = blake2b(json.dumps(heard, sort_keys=True).encode(), digest_size=8).hexdigest()
-        named = Request(f"adhoc/{key}", str(ask.schema["name"]) if ask.schema else "chat")
-    return replace(named, delivery=named.delivery + ask.redelivered)
-
-
-def _named(messages: Sequence[BaseMessage]) -> Request | None:
     try:
-        return Prompt.read(messages).request
+        named = Prompt.read(ask.messages).request
     except (ValueError, RecursionError):  # somebody's own "## Task", which is not ours
-        return None
+        named = None
+    if named:
+        return named
+    heard = [
+        [m.type, m.content, [(c["name"], c["args"]) for c in getattr(m, "tool_calls", [])]]
+        for m in ask.messages
+    ]
+    step = str(ask.schema["name"]) if ask.schema else "chat"
+    return Request(f"adhoc/{digest(heard)}", step, delivery=1 + redelivered)
+
+
+def digest(data: Any) -> str:
+    """A short name for data: the same for the same."""
+    return blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def fault_of(simulation: Simulation, request: Request) -> str:
@@ -129,133 +113,74 @@ def fault_of(simulation: Simulation, request: Request) -> str:
     return mode
 
 
-class SimulatedAnswers:
-    """The simulated model behind the endpoint; it keeps nothing between requests.
+def from_skill(model: SimulatedChatModel, ask: Ask, request: Request) -> Reply | None:
+    """The simulated model's reply, exactly as in process; None if no skill knows what is asked.
 
-    Args:
-        cases: whose prompts it has skills for; of their data it sees only what is in a prompt.
-        simulation: settings of the dice.
+    Raises:
+        ModelUnavailable: if the reply is lost in transport.
     """
-
-    def __init__(self, cases: Sequence[Case], simulation: Simulation) -> None:
-        self.simulation = simulation
-        self.models = {case.name: simulated_model(case, simulation) for case in cases}
-
-    def reply(self, ask: Ask, dice: bool = True) -> Reply:
-        """Answer a request.
-
-        Args:
-            ask: the request.
-            dice: False answers without faults.
-
-        Raises:
-            ModelUnavailable: if the reply is lost in transport.
-        """
-        request = request_of(ask)
-        model = self.models.get(request.task.partition("/")[0])
-        if model:
-            known = _from_skill(
-                model if dice else model.model_copy(update={"dice": False}), ask, request
-            )
-            if known:
-                return known
-        mode = fault_of(self.simulation, request) if dice else ""
-        reply = _from_nothing(ask)
-        if mode and (struck := strike(reply.parts, mode, self.simulation, request, ask)):
-            reply.faults.append(struck)
-        return reply
-
-
-def _from_skill(model: SimulatedChatModel, ask: Ask, request: Request) -> Reply | None:
-    """The simulated model's reply, exactly as in process; None if no skill knows what is asked."""
     offers = [f for f in ask.functions if ask.choice in ("auto", "required", f["name"])]
     functions = [*offers, *([ask.schema] if ask.schema else [])]
     if not any(model.asked(f) for f in functions):
         return None
-    messages = list(ask.messages)
-    if ask.redelivered:
-        sent = replace(request, delivery=request.delivery - ask.redelivered)
-        messages = [
-            m.model_copy(update={"content": m.text.replace(str(sent), str(request))})
-            if isinstance(m, HumanMessage)
-            else m
-            for m in messages
-        ]
     tools = [{"type": "function", "function": dict(f)} for f in functions]
     try:
         # Not invoke(): a cache or a tracer set up for the client must not see the server's call.
-        message = model._generate(messages, tools=tools).generations[0].message
+        message = model._generate(list(ask.messages), tools=tools).generations[0].message
     except ModelUnavailable:
         raise
     except Exception:  # a prompt in our form whose contents are not ours
         _log.info("a skill could not read the prompt of %s", request, exc_info=True)
         return None
-    assert isinstance(message, AIMessage)
-    return _as_reply(message, ask)
-
-
-def _as_reply(message: AIMessage, ask: Ask) -> Reply:
-    calls: list[tuple[str, str, str]] = [
-        (c["name"], json.dumps(c["args"], ensure_ascii=False), c["id"] or "")
-        for c in message.tool_calls
-    ]
-    broken = message.invalid_tool_calls
-    calls += [(c["name"] or "", c["args"] or "", c["id"] or "") for c in broken]
-    parts = []
-    for name, text, call_id in calls:
-        answers = ask.schema is not None and name == ask.schema["name"]
-        parts.append(Part(text) if answers else Part(text, name, call_id))
-    usage, faults = message.usage_metadata, message.response_metadata["faults"]
-    assert usage
-    tokens = usage["input_tokens"], usage["output_tokens"]
-    return Reply(parts, [fault["mode"] for fault in faults], tokens)
+    assert isinstance(message, AIMessage) and message.usage_metadata
+    answer, parts = ask.schema and ask.schema["name"], []
+    for call in [*message.tool_calls, *message.invalid_tool_calls]:
+        text = call["args"] if isinstance(call["args"], str) else as_json(call["args"])
+        own = call["name"] == answer
+        parts.append(Part(text) if own else Part(text, str(call["name"]), str(call["id"])))
+    tokens = message.usage_metadata["input_tokens"], message.usage_metadata["output_tokens"]
+    return Reply(parts, tokens, [fault["mode"] for fault in message.response_metadata["faults"]])
 
 
 # --- requests that no skill knows ----------------------------------------------------------------
 
 
-def _from_nothing(ask: Ask) -> Reply:
+def from_nothing(ask: Ask, request: Request) -> Reply:
     """A plausible reply: a tool call, an answer that fits the schema, or a short echo."""
     users = [m.text for m in ask.messages if isinstance(m, HumanMessage)]
     said = users[-1] if users else ""
-    if ask.schema is not None:
-        schema = ask.schema.get("parameters") or {}
-        part = Part(json.dumps(plausible(schema, said), ensure_ascii=False), schema=schema)
-    elif function := _function_to_call(ask):
-        schema, name = function.get("parameters") or {}, str(function["name"])
-        text = json.dumps(plausible(schema, said), ensure_ascii=False)
-        key = blake2b(str(request_of(ask)).encode(), digest_size=8).hexdigest()
-        part = Part(text, name, f"call_{key}", schema)
+    called = None if ask.schema else _function_to_call(ask)
+    if function := ask.schema or called:
+        text = as_json(plausible(function.get("parameters") or {}, said))
+        part = Part(text, called["name"], f"call_{digest(str(request))}") if called else Part(text)
     else:
         heard = ask.messages[-1].text if isinstance(ask.messages[-1], ToolMessage) else said
         words = " ".join(heard.split())[:300]
         part = Part(f'I read: "{words}". That is all that a simulated model says.')
-    return Reply([part], [], (ask.size(), len(part.text) // 4))
+    offers = [*ask.functions, *([ask.schema] if ask.schema else [])]
+    size = sum(len(m.text) for m in ask.messages) + sum(len(str(f)) for f in offers)
+    return Reply([part], (size // 4, len(part.text) // 4))
 
 
 def _function_to_call(ask: Ask) -> Mapping[str, Any] | None:
     """The tool that is asked for; else one a turn in the order they are offered, then words."""
-    if ask.choice == "none" or not ask.functions:
-        return None
-    for function in ask.functions:
-        if function["name"] == ask.choice:
-            return function
     turn = sum(bool(getattr(m, "tool_calls", None)) for m in ask.messages)
-    if ask.choice == "auto" and turn:
+    if ask.choice == "none" or not ask.functions or (ask.choice == "auto" and turn):
         return None
-    return ask.functions[min(turn, len(ask.functions) - 1)]
+    named = [function for function in ask.functions if function["name"] == ask.choice]
+    return (named or ask.functions[turn:] or ask.functions[-1:])[0]
 
 
-# --- faults on what somebody else answered -------------------------------------------------------
+# --- faults on what was answered -----------------------------------------------------------------
 
 
 def strike(
-    parts: Sequence[Part], mode: str, simulation: Simulation, request: Request, ask: Ask
+    said: Sequence[Said], mode: str, simulation: Simulation, request: Request, ask: Ask
 ) -> str:
     """Put one fault into a reply.
 
     Args:
-        parts: the reply; the one that is hit is changed.
+        said: words, answers and tool calls of the reply's JSON, in order; one is changed.
         mode: the fault's mode; where the reply does not admit it, it becomes another.
         simulation: the mix and the seed.
         request: keys the draws.
@@ -264,27 +189,32 @@ def strike(
     Returns:
         The mode that it became; empty if there was nothing to hit.
     """
-    parts = [part for part in parts if part.text or part.tool]
-    u = uniform(simulation.seed, "place", request)
-    if not parts:
+    said = [(holder, key) for holder, key in said if holder[key] or key == "arguments"]
+    if not said:
         return ""
-    part = parts[int(u * len(parts))]
+    u = uniform(simulation.seed, "place", request)
+    holder, key = said[int(u * len(said))]
+    text, tool = holder[key], holder["name"] if key == "arguments" else ""
     if mode in MALFORMED:
-        part.text = garbled(part.text, mode)
+        cut = mode == "truncated_json" or '"' not in text
+        holder[key] = text[: len(text) // 2] if cut else text.replace('"', "", 1)
         return mode
-    others = sorted({str(f["name"]) for f in ask.functions} - {part.tool})
-    if mode == "wrong_tool_or_step" and part.tool and others:
-        part.tool = others[int(uniform(simulation.seed, "tool", request) * len(others))]
+    others = sorted({str(f["name"]) for f in ask.functions} - {tool})
+    if mode == "wrong_tool_or_step" and tool and others:
+        holder["name"] = others[int(uniform(simulation.seed, "tool", request) * len(others))]
         return mode
-    return _strike_content(part, mode, simulation, request, ask, u)
+    return _slip(holder, key, mode, simulation, request, ask, u)
 
 
-def _strike_content(
-    part: Part, mode: str, simulation: Simulation, request: Request, ask: Ask, u: float
+def _slip(
+    holder: Json, key: str, mode: str, simulation: Simulation, request: Request, ask: Ask, u: float
 ) -> str:
-    answer, in_words = _content(part)
-    schema = {} if in_words else plain(part.schema or {})
-    prompt = Prompt(None, text=ask.text)
+    """Put a slip into what is said there, of this mode or of another that it admits."""
+    text, value = holder[key], _read(holder[key])
+    answer = value if isinstance(value, dict) else {"": value}
+    schema = _schema_of(ask, holder["name"] if key == "arguments" else "")
+    heard = [m.text for m in ask.messages if isinstance(m, HumanMessage | ToolMessage)]
+    prompt = Prompt(None, text="\n".join(heard))
     broken = {m: apply_slip(m, answer, schema, prompt, u) for m in SLIPS}
     possible = [m for m in SLIPS if broken[m] is not None and simulation.mix.get(m)]
     if possible and mode not in possible:
@@ -292,35 +222,26 @@ def _strike_content(
     after = broken[mode] if possible else spoilt(answer, u)
     if after is None:
         return ""
-    part.text = (
-        str(after["text"]) if in_words else json.dumps(_unwrapped(after), ensure_ascii=False)
-    )
+    result = after if isinstance(value, dict) else after[""]
+    holder[key] = result if value == text else as_json(result)
     return mode
 
 
-def _content(part: Part) -> tuple[dict[str, Any], bool]:
-    """What a part says as an object, and whether it was words."""
+def _read(text: str) -> Any:
+    """The JSON in a text, or the text if it is none."""
     try:
-        value = json.loads(part.text)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        return {"text": part.text}, True
-    if isinstance(value, dict):
-        return value, False
-    return ({"text": part.text}, True) if part.schema is None else ({"": value}, False)
+        return text
 
 
-def _unwrapped(value: dict[str, Any]) -> Any:
-    return value[""] if set(value) == {""} else value
+def _schema_of(ask: Ask, tool: str) -> Json:
+    """The schema of a tool's parameters, or without a tool of the answer."""
+    offers = [f for f in ask.functions if f["name"] == tool] if tool else [ask.schema or {}]
+    return plain(offers[0].get("parameters")) if offers else {}
 
 
-def garbled(text: str, mode: str) -> str:
-    """A text as a malformed reply: cut in the middle, or JSON without its first quote."""
-    if mode == "truncated_json" or '"' not in text:
-        return text[: len(text) // 2]
-    return text.replace('"', "", 1)
-
-
-def spoilt(answer: dict[str, Any], u: float) -> dict[str, Any] | None:
+def spoilt(answer: Json, u: float) -> Json | None:
     """An answer with one value made wrong by its kind, where no slip of the mix can hit it.
 
     Args:
@@ -330,7 +251,7 @@ def spoilt(answer: dict[str, Any], u: float) -> dict[str, Any] | None:
     Returns:
         The spoilt answer; None if it holds no value.
     """
-    result = json.loads(json.dumps(answer))
+    result = copy.deepcopy(answer)
     leaves = list(_leaves(result))
     if not leaves:
         return None
@@ -341,18 +262,16 @@ def spoilt(answer: dict[str, Any], u: float) -> dict[str, Any] | None:
     elif isinstance(value, int | float):
         holder[key] = value + 1
     elif isinstance(value, str):
-        words = value.split()
-        holder[key] = " ".join(words[:-1]) if len(words) > 1 else value[:-1] or "unknown"
+        holder[key] = value.rpartition(" ")[0] or value[:-1] or "unknown"
     else:
         holder[key] = "unknown"
-    return result  # type: ignore[no-any-return]
+    return result
 
 
-def _leaves(value: Any) -> Any:
+def _leaves(value: Any) -> Iterator[tuple[Any, Any]]:
     """(container, key) of every value in an answer that holds no others."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in pairs:
-        if isinstance(item, dict | list) and item:
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(item, dict | list):
             yield from _leaves(item)
-        elif not isinstance(item, dict | list):
+        else:
             yield value, key

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+import re
+from collections.abc import Iterator, Sequence
+from typing import Literal, Self
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from coordkit.serve.answers import Ask, Part, Reply
-from coordkit.serve.errors import ApiError, invalid
+from coordkit.serve.answers import Ask, Reply, Said
+from coordkit.serve.errors import ApiError
+from coordkit.serve.schemas import Json
 
-Json = dict[str, Any]
 PIECE = 40  # characters of a tool call or an answer in one chunk of a stream
+_BRANCH = re.compile(r"\.(str|list\[.*)$")  # of a union, as pydantic adds it to a field's name
 
 
 class Wire(BaseModel):
@@ -21,26 +23,47 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
+    @classmethod
+    def read(cls, raw: Json) -> Self:
+        """Read a request.
+
+        Raises:
+            ApiError: 400, with the first field that is wrong.
+        """
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = _BRANCH.sub("", ".".join(map(str, first["loc"])))
+            raise ApiError(400, f"{where}: {first['msg']}", param=where) from None
+
 
 class Function(Wire):
-    """A function as a tool or response schema names it."""
+    """A function as a tool or a call of one names it."""
 
     name: str = Field(min_length=1)
     parameters: Json | None = None
 
 
 class Tool(Wire):
-    """A tool on offer."""
+    """A tool on offer, or the one that must be called."""
 
     type: Literal["function"]
     function: Function
 
 
 class NamedSchema(Wire):
-    """What ``json_schema`` holds."""
+    """A response schema."""
 
-    name: str = Field("answer", min_length=1)
-    json_schema: Json | None = Field(None, alias="schema")
+    name: str = Field(default="answer", min_length=1)
+    description: str | None = None
+    parameters: Json | None = Field(default=None, alias="schema")
+
+    def as_function(self) -> Json:
+        """The function that the answer would be handed to."""
+        fields = {"name", "description", "parameters"}
+        named = self.model_dump(include=fields, exclude_none=True)
+        return {"parameters": {"type": "object"}, **named}
 
 
 class Format(Wire):
@@ -61,7 +84,6 @@ class ToolCall(Wire):
     """A tool call of an earlier turn."""
 
     id: str
-    type: Literal["function"] = "function"
     function: Called
 
 
@@ -74,58 +96,37 @@ class Message(Wire):
     tool_call_id: str | None = None
 
 
-class ToolChoice(Wire):
-    """A tool that must be called."""
-
-    type: Literal["function"]
-    function: Function
-
-
-class StreamOptions(Wire):
-    """Settings of a stream."""
-
-    include_usage: bool = False
-
-
 class Body(Wire):
     """A request."""
 
     model: str = Field(min_length=1)
     messages: list[Message] = Field(min_length=1)
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tool_choice: Literal["none", "auto", "required"] | Tool | None = None
     response_format: Format | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: Json | None = None
     n: Literal[1] | None = None
 
 
-def parse(raw: Any, redelivered: int = 0) -> tuple[Ask, bool]:
+def parse(raw: Json) -> Ask:
     """Read a request.
 
     Args:
         raw: the JSON of its body.
-        redelivered: how often it was sent before.
-
-    Returns:
-        The request, and whether a stream is wanted.
 
     Raises:
         ApiError: 400, with the field that is wrong.
     """
-    try:
-        body = Body.model_validate(raw)
-    except ValidationError as error:
-        raise invalid(error) from None
-    choice = body.tool_choice or "auto"
-    ask = Ask(
-        to_messages([m.model_dump(exclude_unset=True) for m in body.messages]),
-        [tool.function.model_dump(exclude_unset=True) for tool in body.tools or []],
-        as_function(body.response_format),
+    body = Body.read(raw)
+    wanted, choice = body.response_format, body.tool_choice or "auto"
+    named = (wanted.json_schema or NamedSchema()) if wanted and wanted.type != "text" else None
+    return Ask(
+        to_messages(raw["messages"]),
+        [tool["function"] for tool in raw.get("tools") or []],
+        named.as_function() if named else None,
         choice if isinstance(choice, str) else choice.function.name,
-        redelivered,
     )
-    return ask, bool(body.stream)
 
 
 def to_messages(messages: Sequence[Json]) -> list[BaseMessage]:
@@ -136,7 +137,7 @@ def to_messages(messages: Sequence[Json]) -> list[BaseMessage]:
     """
     result = []
     for i, message in enumerate(messages):
-        if message["role"] == "tool" and "tool_call_id" not in message:
+        if message["role"] == "tool" and not message.get("tool_call_id"):
             raise ApiError(400, "a tool message needs its tool_call_id", param=f"messages.{i}")
         try:
             result += convert_to_messages([{**message, "content": message.get("content") or ""}])
@@ -144,20 +145,6 @@ def to_messages(messages: Sequence[Json]) -> list[BaseMessage]:
             line = str(error).partition("\n")[0]
             raise ApiError(400, f"cannot be read: {line}", param=f"messages.{i}") from None
     return result
-
-
-def as_function(wanted: Format | None) -> Json | None:
-    """A response format as the function that the answer would be handed to."""
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.type == "json_object" or wanted.json_schema is None:
-        return {"name": "answer", "parameters": {"type": "object"}}
-    named = wanted.json_schema
-    return {
-        "name": named.name,
-        "parameters": named.json_schema or {"type": "object"},
-        **({"description": named.description} if hasattr(named, "description") else {}),
-    }
 
 
 def render(reply: Reply, model: str, name: str) -> Json:
@@ -169,36 +156,23 @@ def render(reply: Reply, model: str, name: str) -> Json:
         name: unique to the request.
     """
     calls = [
-        {
-            "id": part.id,
-            "type": "function",
-            "function": {"name": part.tool, "arguments": part.text},
-        }
-        for part in reply.parts
-        if part.tool
+        {"id": p.id, "type": "function", "function": {"name": p.tool, "arguments": p.text}}
+        for p in reply.parts
+        if p.tool
     ]
     words = "".join(part.text for part in reply.parts if not part.tool)
     message: Json = {"role": "assistant", "content": words if words or not calls else None}
     message |= {"refusal": None} | ({"tool_calls": calls} if calls else {})
+    reason = "tool_calls" if calls else "stop"
     sent, written = reply.tokens
+    usage = {"prompt_tokens": sent, "completion_tokens": written, "total_tokens": sent + written}
     return {
         "id": f"chatcmpl-{name}",
         "object": "chat.completion",
         "created": 0,  # the same request gives the same bytes
         "model": model,
-        "choices": [
-            {
-                "index": 0,
-                "message": message,
-                "logprobs": None,
-                "finish_reason": "tool_calls" if calls else "stop",
-            }
-        ],
-        "usage": {
-            "prompt_tokens": sent,
-            "completion_tokens": written,
-            "total_tokens": sent + written,
-        },
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
+        "usage": usage,
     }
 
 
@@ -209,20 +183,21 @@ def events(whole: Json, raw: Json) -> Iterator[str]:
         whole: the reply's JSON.
         raw: the request's.
     """
-    usage = (raw.get("stream_options") or {}).get("include_usage", False)
+    usage = (raw.get("stream_options") or {}).get("include_usage")
     head = {k: whole.get(k) for k in ("id", "created", "model")}
     head |= {"object": "chat.completion.chunk"} | ({"usage": None} if usage else {})
-    for choice in whole.get("choices", []):
-        for delta in _deltas(choice["message"]):
-            yield _event({**head, "choices": [_choice(choice, delta, None)]})
-        yield _event({**head, "choices": [_choice(choice, {}, choice.get("finish_reason"))]})
+    for choice in whole["choices"]:
+        for delta in [*_deltas(choice["message"]), {}]:  # the last one says why it ends
+            reason = None if delta else choice["finish_reason"]
+            piece = {"index": choice["index"], "delta": delta, "finish_reason": reason}
+            yield _event({**head, "choices": [piece]})
     if usage:
         yield _event({**head, "choices": [], "usage": whole.get("usage")})
     yield "data: [DONE]\n\n"
 
 
-def _choice(choice: Json, delta: Json, reason: str | None) -> Json:
-    return {"index": choice.get("index", 0), "delta": delta, "finish_reason": reason}
+def _event(data: Json) -> str:
+    return f"data: {json.dumps(data)}\n\n"
 
 
 def _deltas(message: Json) -> Iterator[Json]:
@@ -243,34 +218,13 @@ def pieces(text: str) -> list[str]:
     return [text[i : i + PIECE] for i in range(0, len(text), PIECE)]
 
 
-def _event(data: Json) -> str:
-    return f"data: {json.dumps(data)}\n\n"
-
-
-def parts_of(whole: Json, ask: Ask) -> list[Part]:
-    """What somebody else's reply says, for faults to hit."""
-    parts = []
-    for message in _messages(whole):
+def said(whole: Json) -> list[Said]:
+    """Where a reply says something, for faults to hit."""
+    found: list[Said] = []
+    for choice in whole["choices"]:
+        message = choice["message"]
         if isinstance(message.get("content"), str):
-            parts.append(Part(message["content"], schema=ask.schema_of()))
-        for call in message.get("tool_calls") or []:
-            f = call.get("function") or {}
-            name = str(f.get("name"))
-            parts.append(Part(str(f.get("arguments")), name, schema=ask.schema_of(name)))
-    return parts
-
-
-def put_back(whole: Json, parts: Sequence[Part]) -> None:
-    """Write the parts over those of the reply that they were read from."""
-    after = iter(parts)
-    for message in _messages(whole):
-        if isinstance(message.get("content"), str):
-            message["content"] = next(after).text
-        for call in message.get("tool_calls") or []:
-            part = next(after)
-            call["function"] = {"name": part.tool, "arguments": part.text}
-
-
-def _messages(whole: Mapping[str, Any]) -> list[Json]:
-    choices = whole.get("choices") or []
-    return [c["message"] for c in choices if isinstance(c.get("message"), dict)]
+            found.append((message, "content"))
+        calls = message.get("tool_calls") or []
+        found += [(call["function"], "arguments") for call in calls if "function" in call]
+    return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """What is answered instead of a reply.
 
     Args:
@@ -26,23 +26,16 @@ class ApiError(Exception):
         param: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.param = status, message, code, param
-        self.headers = headers or {}
+        super().__init__(status, message, headers)
+        self.code, self.param = code, param
 
     def body(self) -> dict[str, Any]:
         """The error as OpenAI writes it."""
         kinds = {401: "authentication_error", 429: "rate_limit_error"}
-        kind = kinds.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
-        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        otherwise = "invalid_request_error" if self.status_code < 500 else "api_error"
+        kind = kinds.get(self.status_code, otherwise)
+        error = {"message": self.detail, "type": kind, "param": self.param, "code": self.code}
         return {"error": error}
-
-
-def invalid(error: ValidationError) -> ApiError:
-    """A 400 that names the first field that is wrong."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    return ApiError(400, f"{where}: {first['msg']}", param=where or None)
 
 
 # What a fault in transport looks like from outside.
@@ -51,9 +44,3 @@ LOST: dict[str, tuple[int, str]] = {
     "server_error": (500, "The server had an error (a simulated fault). Send it again."),
     "timed_out": (408, "The request timed out (a simulated fault). Send it again."),
 }
-
-
-def lost(mode: str) -> ApiError:
-    """A transport fault as a status."""
-    status, message = LOST[mode]
-    return ApiError(status, message, mode, headers={"Retry-After": "1"} if status == 429 else None)

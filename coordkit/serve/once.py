@@ -17,14 +17,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
-from hashlib import blake2b
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from coordkit.serve.answers import digest
 from coordkit.serve.errors import ApiError
 
 KEPT = 1000  # replies; only the newest are asked for again, as they were in flight at a kill
@@ -33,29 +33,19 @@ _CALLER = (
     *("authorization", "proxy-authorization", "cookie", "api-key", "x-api-key", "x-goog-api-key"),
     *("openai-organization", "openai-project"),
 )
-_ENDS = (b"data: [DONE]", b'"type": "response.completed"', b'"type":"response.completed"')
+_ENDS = (b"data: [DONE]", b'"response.completed"')
 
 
 class Cut(Response):
-    """A stream that breaks off in the middle, without the end that would tell.
-
-    Args:
-        events: the whole stream.
-    """
+    """A stream that breaks off in the middle; its body is all of it, for a later delivery."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: Sequence[str]) -> None:
-        self.events, self.whole = events, Response("".join(events), media_type=self.media_type)
-        super().__init__(media_type=self.media_type)
-        del self.headers["content-length"]
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send half of the events."""
+        """Send half of the body, and less than its length says."""
+        half = self.body[: len(self.body) // 2]
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        for event in self.events[: len(self.events) // 2]:
-            body = event.encode()
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": half, "more_body": True})
 
 
 class Once:
@@ -88,11 +78,11 @@ class Once:
         key = request.headers.get("idempotency-key", "").strip('"')
         if not key:
             return await work(), False
-        name = _digest([key, *(request.headers.get(header) for header in _CALLER)])
-        asked = _digest([request.url.path, request.url.query, raw])
-        if name not in self._seen:
+        name = digest([key, *(request.headers.get(header) for header in _CALLER)])
+        asked = digest([request.url.path, request.url.query, raw])
+        again = name in self._seen
+        if not again:
             self._seen[name] = asked, asyncio.create_task(self._keep(name, work))
-            return await asyncio.shield(self._seen[name][1]), False
         first, task = self._seen[name]
         if asked != first:
             message = (
@@ -102,7 +92,10 @@ class Once:
             raise ApiError(422, message, "idempotency_key_reused")
         self._seen.move_to_end(name)
         found = await asyncio.shield(task)
-        return _again(found.whole if isinstance(found, Cut) else found), True
+        if again:
+            headers = {**found.headers, "Idempotent-Replayed": "true"}
+            found = Response(found.body, found.status_code, headers)
+        return found, again
 
     async def _keep(self, name: str, work: Callable[[], Awaitable[Response]]) -> Response:
         paid = False
@@ -121,8 +114,6 @@ class Once:
 
 def _is_reply(answer: Response) -> bool:
     """Whether a body is a whole reply: gateways send errors with status 200, and cut streams."""
-    if isinstance(answer, Cut):
-        return True
     body = bytes(answer.body)
     if answer.headers.get("content-type", "").startswith("text/event-stream"):
         return any(end in body for end in _ENDS)
@@ -140,14 +131,3 @@ async def _read(answer: Response) -> Response:
     parts = [part async for part in answer.body_iterator]
     body = b"".join(part.encode() if isinstance(part, str) else bytes(part) for part in parts)
     return Response(body, answer.status_code, dict(answer.headers))
-
-
-def _again(answer: Response) -> Response:
-    """A reply that says that it was given before."""
-    return Response(
-        answer.body, answer.status_code, {**answer.headers, "Idempotent-Replayed": "true"}
-    )
-
-
-def _digest(parts: Sequence[Any]) -> str:
-    return blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()

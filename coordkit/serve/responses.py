@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from itertools import groupby
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from coordkit.serve.answers import Ask, Part, Reply
-from coordkit.serve.chat import Json, NamedSchema, Wire, pieces, to_messages
-from coordkit.serve.errors import ApiError, invalid
-
-
-class Tool(Wire):
-    """A tool on offer."""
-
-    type: Literal["function"]
-    name: str = Field(min_length=1)
-    parameters: Json | None = None
+from coordkit.serve.answers import Ask, Reply, Said
+from coordkit.serve.chat import Function, NamedSchema, Wire, pieces, to_messages
+from coordkit.serve.errors import ApiError
+from coordkit.serve.schemas import Json
 
 
-class ToolChoice(Wire):
-    """A tool that must be called."""
+class Tool(Function):
+    """A tool on offer, or the one that must be called."""
 
     type: Literal["function"]
-    name: str
 
 
 class Format(NamedSchema):
@@ -46,9 +39,9 @@ class Item(Wire):
     type: str = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: str | list[Json] | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
     output: str | list[Json] | None = None
 
 
@@ -59,66 +52,48 @@ class Body(Wire):
     input: str | list[Item] = Field(min_length=1)
     instructions: str | None = None
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tool_choice: Literal["none", "auto", "required"] | Tool | None = None
     text: Text | None = None
     stream: bool | None = None
-    previous_response_id: None = None
-    conversation: None = None
     background: Literal[False] | None = None
 
 
-def parse(raw: Any, redelivered: int = 0) -> tuple[Ask, bool]:
+def parse(raw: Json) -> Ask:
     """Read a request; see `coordkit.serve.chat.parse`."""
-    if isinstance(raw, dict):
-        for name in ("previous_response_id", "conversation"):
-            if raw.get(name) is not None:
-                message = f"{name}: nothing is stored here; send the whole conversation as input"
-                raise ApiError(400, message, "unsupported_parameter", name)
-    try:
-        body = Body.model_validate(raw)
-    except ValidationError as error:
-        raise invalid(error) from None
-    items = [Item(role="user", content=body.input)] if isinstance(body.input, str) else body.input
-    head = [Item(role="system", content=body.instructions)] if body.instructions else []
-    choice = body.tool_choice or "auto"
-    wanted = body.text.format if body.text else None
-    ask = Ask(
-        to_messages(list(_as_chat([*head, *items]))),
+    for name in ("previous_response_id", "conversation"):
+        if raw.get(name) is not None:
+            message = f"{name}: nothing is stored here; send the whole conversation as input"
+            raise ApiError(400, message, "unsupported_parameter", name)
+    body = Body.read(raw)
+    system = [{"role": "system", "content": body.instructions}] if body.instructions else []
+    asked = body.input
+    heard = [{"role": "user", "content": asked}] if isinstance(asked, str) else _as_chat(asked)
+    wanted, choice = body.text and body.text.format, body.tool_choice or "auto"
+    return Ask(
+        to_messages([*system, *heard]),
         [tool.model_dump(exclude_unset=True, exclude={"type"}) for tool in body.tools or []],
-        _as_function(wanted),
+        wanted.as_function() if wanted and wanted.type != "text" else None,
         choice if isinstance(choice, str) else choice.name,
-        redelivered,
     )
-    return ask, bool(body.stream)
-
-
-def _as_function(wanted: Format | None) -> Json | None:
-    if wanted is None or wanted.type == "text":
-        return None
-    return {"name": wanted.name, "parameters": wanted.json_schema or {"type": "object"}}
 
 
 def _as_chat(items: Sequence[Item]) -> Iterator[Json]:
     """The items as messages of a chat; calls that follow each other are one turn's."""
-    calls: list[Json] = []
-    for item in items:
-        if item.type == "function_call":
-            function = {"name": item.name or "", "arguments": item.arguments or ""}
-            calls.append({"id": item.call_id or "", "type": "function", "function": function})
-            continue
-        if calls:
-            yield {"role": "assistant", "content": "", "tool_calls": calls}
-            calls = []
-        if item.type == "function_call_output":
-            text = _words(item.output)
-            yield {"role": "tool", "content": text, "tool_call_id": item.call_id or ""}
-        elif item.type == "message" and item.role:
-            yield {"role": item.role, "content": _words(item.content)}
-        elif item.type != "reasoning":
-            message = f"input items of type '{item.type}' are not supported"
+    for kind, group in groupby(items, key=lambda item: item.type):
+        if kind == "function_call":
+            calls = [
+                {"id": i.call_id, "function": {"name": i.name, "arguments": i.arguments}}
+                for i in group
+            ]
+            yield {"role": "assistant", "tool_calls": calls}
+        elif kind == "function_call_output":
+            for item in group:
+                yield {"role": "tool", "content": _words(item.output), "tool_call_id": item.call_id}
+        elif kind == "message":
+            yield from ({"role": item.role, "content": _words(item.content)} for item in group)
+        elif kind != "reasoning":
+            message = f"input items of type '{kind}' are not supported"
             raise ApiError(400, message, "unsupported", "input")
-    if calls:
-        yield {"role": "assistant", "content": "", "tool_calls": calls}
 
 
 def _words(content: str | list[Json] | None) -> str:
@@ -140,6 +115,7 @@ def render(reply: Reply, model: str, name: str) -> Json:
             item |= {"content": [words]}
         output.append({**item, "status": "completed"})
     sent, written = reply.tokens
+    unset = ("error", "incomplete_details", "instructions", "metadata", "temperature", "top_p")
     return {
         "id": f"resp_{name}",
         "object": "response",
@@ -147,15 +123,10 @@ def render(reply: Reply, model: str, name: str) -> Json:
         "status": "completed",
         "model": model,
         "output": output,
-        "error": None,
-        "incomplete_details": None,
-        "instructions": None,
-        "metadata": {},
+        **dict.fromkeys(unset),
         "parallel_tool_calls": True,
-        "temperature": None,
         "tool_choice": "auto",
         "tools": [],
-        "top_p": None,
         "usage": {
             "input_tokens": sent,
             "input_tokens_details": {"cached_tokens": 0},
@@ -167,18 +138,13 @@ def render(reply: Reply, model: str, name: str) -> Json:
 
 
 def events(whole: Json, raw: Json) -> Iterator[str]:
-    """A reply as the server-sent events of a stream.
-
-    Args:
-        whole: the reply's JSON.
-        raw: the request's.
-    """
+    """A reply as the server-sent events of a stream; see `coordkit.serve.chat.events`."""
     begun = {**whole, "status": "in_progress", "output": [], "usage": None}
     every: list[Json] = [
         {"type": "response.created", "response": begun},
         {"type": "response.in_progress", "response": begun},
     ]
-    for i, item in enumerate(whole.get("output") or []):
+    for i, item in enumerate(whole["output"]):
         every += _item_events(i, item)
     every.append({"type": "response.completed", "response": whole})
     for number, event in enumerate(every):
@@ -188,63 +154,35 @@ def events(whole: Json, raw: Json) -> Iterator[str]:
 
 def _item_events(i: int, item: Json) -> Iterator[Json]:
     at = {"item_id": item.get("id"), "output_index": i}
-    empty = {**item, "status": "in_progress"}
-    called = item.get("type") == "function_call"
-    if called:
-        empty["arguments"] = ""
-    elif "content" in item:
-        empty["content"] = []
-    yield {"type": "response.output_item.added", "output_index": i, "item": empty}
-    if called:
-        kind = "response.function_call_arguments"
-        for piece in pieces(item["arguments"]):
-            yield {"type": f"{kind}.delta", **at, "delta": piece}
-        done = {"arguments": item["arguments"], "name": item["name"]}
-        yield {"type": f"{kind}.done", **at, **done}
+    empty = {k: v for k, v in {"arguments": "", "content": []}.items() if k in item}
+    begun = {**item, **empty, "status": "in_progress"}
+    yield {"type": "response.output_item.added", "output_index": i, "item": begun}
+    if item["type"] == "function_call":
+        call = {**at, "name": item["name"]}
+        yield from _spoken("response.function_call_arguments", call, "arguments", item)
     for j, block in enumerate(item.get("content") or []):
-        if block.get("type") == "output_text":
-            yield from _text_events({**at, "content_index": j}, block)
+        if block["type"] == "output_text":
+            part = {**at, "content_index": j}
+            empty = {**block, "text": ""}
+            yield {"type": "response.content_part.added", **part, "part": empty}
+            yield from _spoken("response.output_text", {**part, "logprobs": []}, "text", block)
+            yield {"type": "response.content_part.done", **part, "part": block}
     yield {"type": "response.output_item.done", "output_index": i, "item": item}
 
 
-def _text_events(at: Json, block: Json) -> Iterator[Json]:
-    text = block["text"]
-    logprobs: Json = {"logprobs": []}
-    yield {"type": "response.content_part.added", **at, "part": {**block, "text": ""}}
-    for piece in pieces(text):
-        yield {"type": "response.output_text.delta", **at, "delta": piece, **logprobs}
-    yield {"type": "response.output_text.done", **at, "text": text, **logprobs}
-    yield {"type": "response.content_part.done", **at, "part": block}
+def _spoken(kind: str, at: Json, key: str, said: Json) -> Iterator[Json]:
+    for piece in pieces(said[key]):
+        yield {"type": f"{kind}.delta", **at, "delta": piece}
+    yield {"type": f"{kind}.done", **at, key: said[key]}
 
 
-def parts_of(whole: Json, ask: Ask) -> list[Part]:
-    """What somebody else's reply says, for faults to hit."""
-    parts = []
-    for item in _said(whole):
-        if item.get("type") == "output_text":
-            parts.append(Part(str(item["text"]), schema=ask.schema_of()))
-        else:
-            name = str(item["name"])
-            parts.append(Part(str(item["arguments"]), name, schema=ask.schema_of(name)))
-    return parts
-
-
-def put_back(whole: Json, parts: Sequence[Part]) -> None:
-    """Write the parts over those of the reply that they were read from."""
-    for item, part in zip(_said(whole), parts, strict=True):
-        if item.get("type") == "output_text":
-            item["text"] = part.text
-        else:
-            item["name"], item["arguments"] = part.tool, part.text
-
-
-def _said(whole: Json) -> list[Json]:
-    """The function calls and texts in a reply, in order."""
-    found: list[Json] = []
-    for item in whole.get("output") or []:
-        if item.get("type") == "function_call":
-            found.append(item)
-        elif item.get("type") == "message":
-            blocks = item.get("content") or []
-            found += [b for b in blocks if b.get("type") == "output_text"]
+def said(whole: Json) -> list[Said]:
+    """Where a reply says something, for faults to hit."""
+    found: list[Said] = []
+    for item in whole["output"]:
+        if item["type"] == "function_call":
+            found.append((item, "arguments"))
+        elif item["type"] == "message":
+            blocks = item["content"]
+            found += [(b, "text") for b in blocks if b["type"] == "output_text"]
     return found
