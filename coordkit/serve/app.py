@@ -91,6 +91,7 @@ def make_app(options: Options, cases: Sequence[Case] = ()) -> Starlette:
             post("/v1/responses", partial(endpoint.complete, responses)),
             post("/v1/embeddings", endpoint.embed),
             Route("/v1/models", endpoint.models),
+            Route("/v1/models/{name:path}", endpoint.models),
             Route("/metrics", endpoint.measured),
         ],
         middleware=[Middleware(endpoint.guard)],
@@ -290,7 +291,11 @@ class _Endpoint:
         if self.upstream:
             return await self.upstream.pass_through(request, None)
         one = {"id": "simulated", "object": "model", "created": 0, "owned_by": "coordkit"}
-        return Json({"object": "list", "data": [one]})
+        asked = request.path_params.get("name", "")
+        if asked not in ("", one["id"]):
+            message = f"there is no model '{asked}'; the one listed is '{one['id']}'"
+            raise ApiError(404, message, "model_not_found", "model")
+        return Json(one if asked else {"object": "list", "data": [one]})
 
     async def measured(self, request: HttpRequest) -> Response:
         """The counts, in plain text."""
