@@ -9,15 +9,7 @@ from typing import Any
 
 from coordkit.cases import billing, support
 from coordkit.cases.base import Case
-from coordkit.data.columns import (
-    DECIMALS,
-    ORDERS,
-    Columns,
-    apply,
-    find,
-    read_said,
-    write_said,
-)
+from coordkit.data.columns import WAYS, Columns, apply, find, read_said, write_said
 from coordkit.data.files import DataError, RawTable
 from coordkit.data.schemas import TABLES, Table, show
 from coordkit.data.tables import BillingTables, read_billing, read_support
@@ -218,13 +210,12 @@ def picker(directory: Path, case: str) -> Any:
     from coordkit.widgets import ColumnPicker
 
     tables = {f.table.name: f for f in look(directory, case) if f.raw is not None}
-    settings: dict[str, Sequence[str]] = {"dates": ORDERS[1:], "decimal": DECIMALS[1:]}
     guesses, choices = dict[str, dict[str, str]](), dict[str, dict[str, Sequence[str]]]()
     for name, found in tables.items():
         said = {"dates": found.mapping.dates, "decimal": found.mapping.decimal}
         guesses[name] = {o: found.mapping.columns.get(o, "") for o in found.table.columns} | said
         header = found.raw.header if found.raw else []
-        choices[name] = {**dict.fromkeys(found.table.columns, header), **settings}
+        choices[name] = {**dict.fromkeys(found.table.columns, header), **WAYS}
 
     def save(picked: dict[str, dict[str, str]]) -> str:
         said = {}

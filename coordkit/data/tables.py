@@ -16,7 +16,6 @@ import pandas as pd
 from coordkit.data.columns import (
     Columns,
     Lines,
-    add_line,
     apply,
     find,
     no_file,
@@ -85,8 +84,9 @@ def read_billing(directory: Path) -> BillingTables:
     customers = folder.read(CUSTOMERS)
     documents = {"terms/house": DEFAULT_HOUSE} | folder.documents("terms")
     folder.check_known(PAYMENTS, payments, "settles_invoice", invoices, INVOICES)
+    folder.check_unmatched(PAYMENTS, payments)
     if PAYMENTS.name not in folder.lost:
-        folder.problems += _payment_problems(payments, folder.file(PAYMENTS))
+        _check_repeated(folder, payments)
     folder.complain()
     return BillingTables(_plain(invoices), _plain(payments), _plain(customers), documents)
 
@@ -115,16 +115,12 @@ def read_support(directory: Path) -> SupportTables:
     folder.check_known(INVOICE_LINES, lines, "order_id", orders, ORDERS)
     for row, status, delivered_on in _cells(orders, "status", "delivered_on"):
         if (status == "delivered") != (delivered_on != ""):
-            folder.problems.append(
-                f"{folder.file(ORDERS)} row {row}, column delivered_on: give a date if the status "
-                f'is delivered, and only then; the status is "{status}"'
-            )
+            what = "give a date if the status is delivered, and only then; the status is"
+            folder.note(ORDERS, row, "delivered_on", f'{what} "{status}"')
     for row, intents, refund in _cells(tickets, "intents", "refund_amount"):
         if intents and refund == "":
-            folder.problems.append(
-                f"{folder.file(TICKETS)} row {row}, column refund_amount: is blank; a labelled "
-                "ticket has an amount, 0.00 for none"
-            )
+            what = "is blank; a labelled ticket has an amount, 0.00 for none"
+            folder.note(TICKETS, row, "refund_amount", what)
     folder.complain()
     return SupportTables(
         _plain(tickets), _plain(orders), _plain(lines), _plain(examples), documents
@@ -142,21 +138,15 @@ def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.Da
     """
     folder = _Folder(directory)
     if isinstance(tables, BillingTables):
-        labels = folder.read(BILLING_LABEL_FILE)
-        folder.check_known(BILLING_LABEL_FILE, labels, "payment_id", tables.payments, PAYMENTS)
-        folder.check_known(BILLING_LABEL_FILE, labels, "settles_invoice", tables.invoices, INVOICES)
-        folder.problems += [
-            f"{folder.file(BILLING_LABEL_FILE)} row {row}, column settles_invoice: blank goes with "
-            f'the kind unmatched, and only with it; the kind is "{kind}"'
-            for row, kind, settles in _cells(labels, "kind", "settles_invoice")
-            if (kind == "unmatched") != (settles == "")
-        ]
+        table = BILLING_LABEL_FILE
+        known = {"payment_id": PAYMENTS, "settles_invoice": INVOICES}
     else:
-        labels = folder.read(SUPPORT_LABEL_FILE)
-        folder.check_known(SUPPORT_LABEL_FILE, labels, "ticket_id", tables.tickets, TICKETS)
-        folder.check_known(SUPPORT_LABEL_FILE, labels, "order_id", tables.orders, ORDERS)
-        lines = tables.invoices
-        folder.check_known(SUPPORT_LABEL_FILE, labels, "invoice_line", lines, INVOICE_LINES)
+        table = SUPPORT_LABEL_FILE
+        known = {"ticket_id": TICKETS, "order_id": ORDERS, "invoice_line": INVOICE_LINES}
+    labels = folder.read(table)
+    for column, other in known.items():
+        folder.check_known(table, labels, column, getattr(tables, other.name), other)
+    folder.check_unmatched(table, labels)
     folder.complain()
     return _plain(labels)
 
@@ -195,19 +185,19 @@ class _Folder:
             return table.empty()
         if raw is None:
             if table.required:
-                problem, near = no_file(self.path, table)
+                problem, lines = no_file(self.path, table)
                 self.problems.append(problem)
                 self.lost.add(table.name)
-                if near is not None:
-                    add_line(self._paste, table.name, "file", near, "" if near else "its name")
+                self._paste |= lines
             return table.empty()
         self._files[table.name] = raw.file
-        mapped = apply(mapping, raw, table, said)
-        frame, problems = validate(mapped.cells, table, raw.file, dict(mapping.columns))
+        mapped = apply(mapping, raw, table)
+        frame, problems = validate(mapped.cells, table, raw.file, mapping.columns)
         self.problems += [*mapped.problems, *raw.problems, *problems]
         self._paste |= mapped.paste
-        self.lost |= {table.name} if raw.problems else set()
-        return frame.drop(columns=list(mapped.unjudged))
+        if raw.problems:
+            self.lost.add(table.name)
+        return frame.drop(columns=mapped.unjudged)
 
     def documents(self, folder: str) -> dict[str, str]:
         """The Markdown files of a folder, by source id such as "terms/house"."""
@@ -230,13 +220,23 @@ class _Folder:
         if other.name in self.lost or column not in frame or key not in known:
             return
         keys = set(known[key])
-        for row, ids in frame[column].items():
-            self.problems += [
-                f"{self.file(table)} row {row}, column {column}: {show(one)} is not in "
-                f"{self.file(other)}; correct it or add it there"
-                for one in str(ids).split(";")
-                if one and one not in keys
-            ]
+        for row, ids in _cells(frame, column):
+            for one in filter(None, str(ids).split(";")):
+                if one not in keys:
+                    what = f"{show(one)} is not in {self.file(other)}; correct it or add it there"
+                    self.note(table, row, column, what)
+
+    def check_unmatched(self, table: Table, frame: pd.DataFrame) -> None:
+        """Note payments that settle an invoice and are unmatched, or neither."""
+        for row, kind, settles in _cells(frame, "kind", "settles_invoice"):
+            if kind not in ("", "redelivered") and (kind == "unmatched") != (settles == ""):
+                what = f"{show(settles)} does not go with the kind {show(kind)}"
+                what += "; it is blank for unmatched, and only then"
+                self.note(table, row, "settles_invoice", what)
+
+    def note(self, table: Table, row: int, column: str, what: str) -> None:
+        """Note what is wrong with a cell."""
+        self.problems.append(f"{self.file(table)} row {row}, column {column}: {what}")
 
     def complain(self) -> None:
         """Raise what was found, if anything."""
@@ -277,27 +277,19 @@ def _cells(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
     return zip(frame.index, *(frame[column] for column in columns), strict=True)
 
 
-def _payment_problems(payments: pd.DataFrame, file: str) -> Iterator[str]:
-    """Find payment numbers used twice and labels that contradict each other."""
+def _check_repeated(folder: _Folder, payments: pd.DataFrame) -> None:
+    """Note payment numbers used twice for what is not the same line."""
     content = ("payer_name", "amount", "currency", "remittance_text", "settles_invoice")
     first: dict[str, list[object]] = {}
     for row, payment_id, kind, *line in _cells(payments, "payment_id", "kind", *content):
-        where = f"{file} row {row}, column"
-        if kind == "redelivered":
-            if first.get(payment_id) != line:
-                yield (
-                    f"{where} kind: redelivered, but no earlier row has the payment_id "
-                    f"{show(payment_id)} and the same content; correct the kind or the row"
-                )
-            continue
-        if payment_id in first and not (kind == "" and first[payment_id] == line):
-            yield (
-                f"{where} payment_id: {show(payment_id)} stands in an earlier row already; "
-                "a line delivered twice is identical and has the kind redelivered"
-            )
-        if kind and (kind == "unmatched") != (line[-1] == ""):
-            yield (
-                f"{where} settles_invoice: {show(line[-1])} does not go with the kind "
-                f"{show(kind)}; it is blank for unmatched, and only then"
-            )
-        first.setdefault(payment_id, line)
+        same = first.get(payment_id) == line
+        if kind == "redelivered" and not same:
+            what = "redelivered, but no earlier row has the payment_id"
+            remedy = "and the same content; correct the kind or the row"
+            folder.note(PAYMENTS, row, "kind", f"{what} {show(payment_id)} {remedy}")
+        elif payment_id in first and not (kind in ("", "redelivered") and same):
+            what = f"{show(payment_id)} stands in an earlier row already"
+            remedy = "a line delivered twice is identical and has the kind redelivered"
+            folder.note(PAYMENTS, row, "payment_id", f"{what}; {remedy}")
+        elif kind != "redelivered":
+            first.setdefault(payment_id, line)
