@@ -9,7 +9,7 @@ from typing import Any
 
 from coordkit.cases import billing, support
 from coordkit.cases.base import Case
-from coordkit.data.columns import WAYS, Columns, apply, find, read_said, write_said
+from coordkit.data.columns import WAYS, Columns, apply, find, read_said, unused, write_said
 from coordkit.data.files import DataError, RawTable
 from coordkit.data.schemas import TABLES, Table, show
 from coordkit.data.tables import BillingTables, read_billing, read_support
@@ -125,8 +125,8 @@ def _describe(found: Found) -> str:
         how = mapped.read.get(ours, "")
         how = f", read as {HOW.get(how, how)}" if how not in ("", ".") else ""
         lines.append(f"  {ours:16} = {theirs}{how}")
-    if unused := [name for name in raw.header if name not in found.mapping.columns.values()]:
-        lines.append(f"  not used: {', '.join(unused)}")
+    if left := unused(raw, found.mapping):
+        lines.append(f"  not used: {', '.join(left)}")
     return "\n".join(lines)
 
 

@@ -396,7 +396,7 @@ def _cells(ours: str, mapping: Columns, raw: RawTable, table: Table) -> list[str
     if ours in mapping.values:
         return [mapping.values[ours]] * len(raw.rows)
     theirs = mapping.columns.get(ours, "")
-    left = _unused(raw, mapping)[:8]
+    left = unused(raw, mapping)[:8]
     options = f"say which of {', '.join(map(show, left))} it is" if left else "give its value"
     if theirs in raw.header and theirs:
         places = [i for i, name in enumerate(raw.header) if name == theirs]
@@ -416,7 +416,8 @@ def _cells(ours: str, mapping: Columns, raw: RawTable, table: Table) -> list[str
     raise DataError([f"{raw.file} row {raw.top}, column {theirs or ours}: {what}"])
 
 
-def _unused(raw: RawTable, mapping: Columns) -> list[str]:
+def unused(raw: RawTable, mapping: Columns) -> list[str]:
+    """A file's columns that are none of ours."""
     return [name for name in raw.header if name and name not in mapping.columns.values()]
 
 
@@ -449,7 +450,7 @@ def _one_way(
 def _proposed(missing: list[str], mapping: Columns, raw: RawTable, table: Table) -> Lines:
     """Lines for columns.toml: a column for each missing one, or a place to put it."""
     lines: Lines = {}
-    left = _unused(raw, mapping)
+    left = unused(raw, mapping)
     for ours in missing:
         near = nearest(left, _names(ours))
         left = [name for name in left if name != near]

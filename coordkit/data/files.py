@@ -24,9 +24,6 @@ BANK_FILES = (".sta", ".mt940", ".xml")
 NOT_TEXT = {  # first bytes -> what the file really is
     b"PK\x03\x04": "an Excel or zip file",
     b"\xd0\xcf\x11\xe0": "an old Excel file",
-    b"%PDF": "a PDF",
-    b"PAR1": "a Parquet file",
-    b"\x1f\x8b": "a gzip file",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
     b"{": "JSON",
@@ -170,8 +167,10 @@ def _below_the_letterhead(
 ) -> RawTable:
     """Find the header: the first row not half empty beside the fullest third of the rows.
 
-    Rows with more cells than the header, or less, are problems; blank cells too many are cut.
+    Rows with more cells than the header, or less, are problems; blank rows are left out, and blank
+    cells too many are cut.
     """
+    rows = [(row, cells) for row, cells in rows if any(cells)]
     if not rows:
         return RawTable(file, [], [], problems=broken)
     filled = [sum(map(bool, cells)) for _, cells in rows]
@@ -219,20 +218,19 @@ def _separator(text: str) -> str:
 def _csv_rows(
     text: str, file: str, separator: str
 ) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """Split CSV text into rows of stripped cells, each with its number; leave out blank rows.
+    """Split CSV text into rows of stripped cells, each with its number.
 
     Returns: the rows, and what is wrong with the one after which nothing can be read.
     """
     rows: list[tuple[int, list[str]]] = []
-    row = 0
     csv.field_size_limit(2**31 - 1)  # so that it is we who name a huge cell
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row, cells in enumerate(reader, 1):
-            if any(cell.strip() for cell in cells):
-                rows.append((row, [cell.strip() for cell in cells]))
+            rows.append((row, [cell.strip() for cell in cells]))
     except csv.Error as error:
-        return rows, [f"{file} row {row + 1}: is not CSV ({error}); check the double quotes"]
+        broken = f"{file} row {len(rows) + 1}: is not CSV ({error}); check the double quotes"
+        return rows, [broken]
     return rows, []
 
 
@@ -252,11 +250,9 @@ def _as_text(cell: Any) -> str:
     return str(cell).strip()
 
 
-def _typed(file: str, rows: Iterable[tuple[int, Sequence[Any]]], *note: str) -> RawTable:
-    text = [(row, [_as_text(cell) for cell in cells]) for row, cells in rows]
-    return _below_the_letterhead(
-        file, [(row, cells) for row, cells in text if any(cells)], list(note)
-    )
+def _typed(file: str, rows: Iterable[Sequence[Any]], *note: str) -> RawTable:
+    text = [(row, [_as_text(cell) for cell in cells]) for row, cells in enumerate(rows, 1)]
+    return _below_the_letterhead(file, text, list(note))
 
 
 def _read_xlsx(name: str, raw: bytes) -> RawTable:
@@ -264,8 +260,7 @@ def _read_xlsx(name: str, raw: bytes) -> RawTable:
 
     sheet, *others = load_workbook(io.BytesIO(raw), read_only=True, data_only=True).worksheets
     ignored = f"; {len(others)} more sheets are not read" if others else ""
-    rows = enumerate(sheet.iter_rows(values_only=True), 1)
-    return _typed(name, rows, f"sheet {sheet.title!r}{ignored}")
+    return _typed(name, sheet.iter_rows(values_only=True), f"sheet {sheet.title!r}{ignored}")
 
 
 def _read_parquet(name: str, raw: bytes) -> RawTable:
@@ -273,7 +268,7 @@ def _read_parquet(name: str, raw: bytes) -> RawTable:
 
     table = pq.read_table(io.BytesIO(raw))
     cells = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    return _typed(name, enumerate([table.column_names, *cells], 1))
+    return _typed(name, [table.column_names, *cells])
 
 
 # --- bank statements ------------------------------------------------------------------------------
