@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 
@@ -165,6 +165,7 @@ class Table:
         key: no two rows may share it.
         optional: columns that may be absent: then blank.
         labels: columns that may all be absent; without the first the others are something else.
+        refers: column of ids -> the table and the column that must have them.
         required: whether the table may be absent.
         feed: whether it is a bank's: then the row's number stands in for an id that the file has
             not, and what is below zero was paid, not received.
@@ -175,6 +176,7 @@ class Table:
     key: str = ""
     optional: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    refers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     required: bool = True
     feed: bool = False
 
@@ -189,6 +191,7 @@ def _columns(names: str, **others: Kind) -> dict[str, Kind]:
     return {name: usual.get(name, DATE if name.endswith("_on") else TEXT) for name in names.split()}
 
 
+INVOICE, ORDER, LINE = ("invoices", "invoice_id"), ("orders", "order_id"), ("invoices", "line_id")
 BILLING_LABELS = ("kind", "settles_invoice")
 SUPPORT_LABELS = ("intents", "order_id", "refund_amount", "invoice_line")
 
@@ -211,6 +214,7 @@ PAYMENTS = Table(
         kind=_or_blank(PAYMENT_KIND),
     ),
     labels=BILLING_LABELS,
+    refers={"settles_invoice": INVOICE},
     feed=True,
 )
 CUSTOMERS = Table(
@@ -231,6 +235,7 @@ TICKETS = Table(
     ),
     key="ticket_id",
     labels=SUPPORT_LABELS,
+    refers={"order_id": ORDER, "invoice_line": LINE},
 )
 ORDERS = Table(
     "orders",
@@ -251,6 +256,7 @@ INVOICE_LINES = Table(
         order_id=ANY,
     ),
     key="line_id",
+    refers={"order_id": ORDER},
     required=False,
 )
 SENTENCES = Table(
@@ -262,6 +268,7 @@ BILLING_LABEL_FILE = Table(
     "labels",
     _columns("payment_id kind settles_invoice", kind=PAYMENT_KIND, settles_invoice=IDS),
     key="payment_id",
+    refers={"payment_id": ("payments", "payment_id"), "settles_invoice": INVOICE},
     required=False,
 )
 SUPPORT_LABEL_FILE = Table(
@@ -274,6 +281,7 @@ SUPPORT_LABEL_FILE = Table(
         invoice_line=ANY,
     ),
     key="ticket_id",
+    refers={"ticket_id": ("tickets", "ticket_id"), "order_id": ORDER, "invoice_line": LINE},
     required=False,
 )
 TABLES = {

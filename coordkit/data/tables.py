@@ -6,7 +6,7 @@ header is row 1), column and remedy, and raises them together as one `DataError`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,13 @@ def read_billing(directory: Path) -> BillingTables:
     Raises: DataError naming everything that is wrong.
     """
     folder = _Folder(directory)
-    invoices = folder.read(INVOICES)
-    payments = folder.read(PAYMENTS)
-    customers = folder.read(CUSTOMERS)
+    tables = folder.read_all(INVOICES, PAYMENTS, CUSTOMERS)
     documents = {"terms/house": DEFAULT_HOUSE} | folder.documents("terms")
-    folder.check_known(PAYMENTS, payments, "settles_invoice", invoices, INVOICES)
-    folder.check_unmatched(PAYMENTS, payments)
+    folder.check_unmatched(PAYMENTS, tables["payments"])
     if PAYMENTS.name not in folder.lost:
-        _check_repeated(folder, payments)
+        _check_repeated(folder, tables["payments"])
     folder.complain()
-    return BillingTables(_plain(invoices), _plain(payments), _plain(customers), documents)
+    return BillingTables(**_numbered_anew(tables), documents=documents)
 
 
 def read_support(directory: Path) -> SupportTables:
@@ -102,29 +99,21 @@ def read_support(directory: Path) -> SupportTables:
     Raises: DataError naming everything that is wrong.
     """
     folder = _Folder(directory)
-    tickets = folder.read(TICKETS)
-    orders = folder.read(ORDERS)
-    lines = folder.read(INVOICE_LINES)
-    examples = folder.read(SENTENCES)
-    if examples.empty:
-        examples = _Folder(EXAMPLES.parent).read(SENTENCES)
+    tables = folder.read_all(TICKETS, ORDERS, INVOICE_LINES, SENTENCES)
+    if tables["examples"].empty:
+        tables["examples"] = _Folder(EXAMPLES.parent).read(SENTENCES)
     documents = {f"policies/{name}": text for name, text in POLICIES.items()}
     documents |= folder.documents("policies")
-    folder.check_known(TICKETS, tickets, "order_id", orders, ORDERS)
-    folder.check_known(TICKETS, tickets, "invoice_line", lines, INVOICE_LINES)
-    folder.check_known(INVOICE_LINES, lines, "order_id", orders, ORDERS)
-    for row, status, delivered_on in _cells(orders, "status", "delivered_on"):
+    for row, status, delivered_on in _cells(tables["orders"], "status", "delivered_on"):
         if (status == "delivered") != (delivered_on != ""):
             what = "give a date if the status is delivered, and only then; the status is"
             folder.note(ORDERS, row, "delivered_on", f'{what} "{status}"')
-    for row, intents, refund in _cells(tickets, "intents", "refund_amount"):
+    for row, intents, refund in _cells(tables["tickets"], "intents", "refund_amount"):
         if intents and refund == "":
             what = "is blank; a labelled ticket has an amount, 0.00 for none"
             folder.note(TICKETS, row, "refund_amount", what)
     folder.complain()
-    return SupportTables(
-        _plain(tickets), _plain(orders), _plain(lines), _plain(examples), documents
-    )
+    return SupportTables(**_numbered_anew(tables), documents=documents)
 
 
 def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.DataFrame:
@@ -137,18 +126,12 @@ def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.Da
     Raises: DataError naming everything that is wrong.
     """
     folder = _Folder(directory)
-    if isinstance(tables, BillingTables):
-        table = BILLING_LABEL_FILE
-        known = {"payment_id": PAYMENTS, "settles_invoice": INVOICES}
-    else:
-        table = SUPPORT_LABEL_FILE
-        known = {"ticket_id": TICKETS, "order_id": ORDERS, "invoice_line": INVOICE_LINES}
+    table = BILLING_LABEL_FILE if isinstance(tables, BillingTables) else SUPPORT_LABEL_FILE
     labels = folder.read(table)
-    for column, other in known.items():
-        folder.check_known(table, labels, column, getattr(tables, other.name), other)
+    folder.check_references(table, labels, vars(tables))
     folder.check_unmatched(table, labels)
     folder.complain()
-    return _plain(labels)
+    return labels.reset_index(drop=True)
 
 
 class _Folder:
@@ -167,9 +150,16 @@ class _Folder:
         self._paste: Lines = {}
         self._files: dict[str, str] = {}
 
-    def file(self, table: Table) -> str:
+    def file(self, table: str) -> str:
         """The name of a table's file, for messages."""
-        return self._files.get(table.name, f"{table.name}.csv")
+        return self._files.get(table, f"{table}.csv")
+
+    def read_all(self, *tables: Table) -> dict[str, pd.DataFrame]:
+        """Tables as `read` gives them, by name; their references are checked."""
+        frames = {table.name: self.read(table) for table in tables}
+        for table in tables:
+            self.check_references(table, frames[table.name], frames)
+        return frames
 
     def read(self, table: Table) -> pd.DataFrame:
         """A table of values, its index the row in the file; empty if the file cannot be used.
@@ -212,31 +202,31 @@ class _Folder:
                 self.problems += error.problems
         return found
 
-    def check_known(
-        self, table: Table, frame: pd.DataFrame, column: str, known: pd.DataFrame, other: Table
+    def check_references(
+        self, table: Table, frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
     ) -> None:
-        """Note ids in a column that the key of another table does not have, if it could be read."""
-        key = other.key or column
-        if other.name in self.lost or column not in frame or key not in known:
-            return
-        keys = set(known[key])
-        for row, ids in _cells(frame, column):
-            for one in filter(None, str(ids).split(";")):
-                if one not in keys:
-                    what = f"{show(one)} is not in {self.file(other)}; correct it or add it there"
-                    self.note(table, row, column, what)
+        """Note ids that the table which should have them has not, if that could be read."""
+        for column, (other, key) in table.refers.items():
+            if other in self.lost or key not in tables[other]:
+                continue
+            known = set(tables[other][key])
+            for row, ids in _cells(frame, column):
+                for one in filter(None, str(ids).split(";")):
+                    if one not in known:
+                        remedy = f"is not in {self.file(other)}; correct it or add it there"
+                        self.note(table, row, column, f"{show(one)} {remedy}")
 
     def check_unmatched(self, table: Table, frame: pd.DataFrame) -> None:
         """Note payments that settle an invoice and are unmatched, or neither."""
         for row, kind, settles in _cells(frame, "kind", "settles_invoice"):
             if kind not in ("", "redelivered") and (kind == "unmatched") != (settles == ""):
                 what = f"{show(settles)} does not go with the kind {show(kind)}"
-                what += "; it is blank for unmatched, and only then"
+                what += "; blank goes with the kind unmatched, and only with it"
                 self.note(table, row, "settles_invoice", what)
 
     def note(self, table: Table, row: int, column: str, what: str) -> None:
         """Note what is wrong with a cell."""
-        self.problems.append(f"{self.file(table)} row {row}, column {column}: {what}")
+        self.problems.append(f"{self.file(table.name)} row {row}, column {column}: {what}")
 
     def complain(self) -> None:
         """Raise what was found, if anything."""
@@ -266,8 +256,8 @@ def write_dataset(files: dict[str, str], out: Path) -> None:
         path.write_bytes(text.encode("utf-8"))
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.reset_index(drop=True)
+def _numbered_anew(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {name: frame.reset_index(drop=True) for name, frame in tables.items()}
 
 
 def _cells(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
