@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import product
 from typing import TypeVar
 
 import numpy as np
@@ -291,10 +292,8 @@ def generate_billing(tasks: int, seed: int) -> dict[str, str]:
 
 def _names(rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """Shuffle all names; whoever needs one pops it, so that no two firms share theirs."""
-    order = rng.permutation(len(FIRST) * len(SECOND) * len(TRADE))
-    first, rest = np.divmod(order, len(SECOND) * len(TRADE))
-    second, trade = np.divmod(rest, len(TRADE))
-    return [(FIRST[a], SECOND[b], TRADE[c]) for a, b, c in zip(first, second, trade, strict=True)]
+    names = list(product(FIRST, SECOND, TRADE))
+    return [names[i] for i in rng.permutation(len(names))]
 
 
 def _customers(

@@ -13,15 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from coordkit.data.columns import (
-    Columns,
-    Lines,
-    apply,
-    find,
-    no_file,
-    read_said,
-    to_paste,
-)
+from coordkit.data.columns import Columns, Lines, apply, find, no_file, read_said, to_paste
 from coordkit.data.files import MAX_CELL, DataError, read_text
 from coordkit.data.generate_billing import house_rules
 from coordkit.data.generate_support import EXAMPLES, POLICIES
