@@ -17,6 +17,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import Pipeline, make_pipeline, make_union
 
 SMALLTALK = "smalltalk"
+FOLDS = 5
 # "order 10231", "my order #10231" and "{order}" in an example are the same word.
 _ORDER = re.compile(r"(?:\border\s+)?(?:\{order\}|\bord[-\s]?\d{4,}|#\d{4,})|\border\s+\d{4,}")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
@@ -47,17 +48,15 @@ class IntentClassifier:
     Args:
         texts: example sentences.
         labels: the intent of each, or "smalltalk".
-        folds: how many models are trained, 2 or more.
     Raises: ValueError if fewer than two labels are left to train on outside some fold.
     """
 
-    def __init__(self, texts: Sequence[str], labels: Sequence[str], folds: int = 5) -> None:
-        self._folds = folds
+    def __init__(self, texts: Sequence[str], labels: Sequence[str]) -> None:
         masked = [(mask(text), label) for text, label in zip(texts, labels, strict=True)]
         self._examples = list(dict.fromkeys(text for text, _ in masked))
         self._models = [
             _train([(text, label) for text, label in masked if self._fold(text) != fold])
-            for fold in range(folds)
+            for fold in range(FOLDS)
         ]
 
     def predict(self, sentence: str) -> tuple[str, float]:
@@ -79,7 +78,7 @@ class IntentClassifier:
         return list(dict.fromkeys(label for label, _ in asked)), min(p for _, p in asked)
 
     def _fold(self, masked: str) -> int:
-        return int.from_bytes(blake2b(masked.encode(), digest_size=8).digest()) % self._folds
+        return int.from_bytes(blake2b(masked.encode(), digest_size=8).digest()) % FOLDS
 
     def _probabilities(self, sentence: str) -> dict[str, float]:
         masked = mask(sentence)

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from coordkit.cases import billing, support
 from coordkit.cases.base import Case
-from coordkit.data.columns import (
-    DECIMALS,
-    ORDERS,
-    Columns,
-    apply,
-    find,
-    read_said,
-    write_said,
-)
+from coordkit.data.columns import WAYS, Columns, apply, find, read_said, unused, write_said
 from coordkit.data.files import DataError, RawTable
 from coordkit.data.schemas import TABLES, Table, show
 from coordkit.data.tables import BillingTables, read_billing, read_support
@@ -73,14 +65,6 @@ def look(directory: Path, case: str) -> list[Found]:
     return found
 
 
-def read_case(directory: Path, case: str) -> Tables:
-    """The checked tables of a case, labelled or not.
-
-    Raises: DataError naming everything that is wrong.
-    """
-    return read_billing(directory) if case == "billing" else read_support(directory)
-
-
 def describe(directory: Path, case: str) -> str:
     """Say what was found in a folder: the mapping, what is missing, and how many tasks have labels.
 
@@ -92,7 +76,7 @@ def describe(directory: Path, case: str) -> str:
     """
     parts = [_describe(found) for found in look(directory, case)]
     try:
-        tables = read_case(directory, case)
+        tables = read_billing(directory) if case == "billing" else read_support(directory)
     except DataError as error:
         return "\n\n".join([*parts, f"{TO_MEND}\n{error}"])
     parts += [*_unread_ids(tables), _describe_rules(tables, directory)]
@@ -133,8 +117,8 @@ def _describe(found: Found) -> str:
         how = mapped.read.get(ours, "")
         how = f", read as {HOW.get(how, how)}" if how not in ("", ".") else ""
         lines.append(f"  {ours:16} = {theirs}{how}")
-    if unused := [name for name in raw.header if name not in found.mapping.columns.values()]:
-        lines.append(f"  not used: {', '.join(unused)}")
+    if left := unused(raw, found.mapping):
+        lines.append(f"  not used: {', '.join(left)}")
     return "\n".join(lines)
 
 
@@ -150,23 +134,20 @@ def _describe_labels(tables: Tables, directory: Path) -> str:
 def _describe_rules(tables: Tables, directory: Path) -> str:
     """The rules by which tasks are labelled and worked, each as read or as assumed."""
     if isinstance(tables, BillingTables):
-        file, patterns = "terms/house.md", billing.RULE_LINES
-        rules, further = _billing_rules(tables.documents["terms/house"]), BILLING_RULES
+        file, patterns, further = "terms/house", billing.RULE_LINES, BILLING_RULES
+        rules = _billing_rules(tables.documents[file])
     else:
-        file, patterns = "policies/refunds.md", support.RULE_LINES
-        rules, further = _support_rules(tables.documents["policies/refunds"]), SUPPORT_RULES
-    text = tables.documents[file.removesuffix(".md")]
-    there = (directory / file).exists()
-    lines = [f"rules of {file}:" if there else f"rules assumed, for there is no {file}:"]
+        file, patterns, further = "policies/refunds", support.RULE_LINES, SUPPORT_RULES
+        rules = _support_rules(tables.documents[file])
+    ours = [name for name in tables.documents if not (directory / f"{name}.md").exists()]
+    there = file not in ours
+    lines = [f"rules of {file}.md:" if there else f"rules assumed, for there is no {file}.md:"]
     for name, rule in rules.items():
-        missing = there and not patterns[name].search(text)
+        missing = there and not patterns[name].search(tables.documents[file])
         lines.append(f"  {name:16} = {rule}{' (assumed: no line says it)' if missing else ''}")
     lines.append(f"  in any case      = {further}")
-    documents = [name for name in tables.documents if not (directory / f"{name}.md").exists()]
-    if others := [name for name in documents if f"{name}.md" != file]:
-        lines.append(
-            f"  of the sample    = {', '.join(others)}: write your own files of these names"
-        )
+    if others := ", ".join(name for name in ours if name != file):
+        lines.append(f"  of the sample    = {others}: write your own files of these names")
     return "\n".join(lines)
 
 
@@ -217,22 +198,20 @@ def picker(directory: Path, case: str) -> Any:
     """
     from coordkit.widgets import ColumnPicker
 
-    tables = {f.table.name: f for f in look(directory, case) if f.raw is not None}
-    settings: dict[str, Sequence[str]] = {"dates": ORDERS[1:], "decimal": DECIMALS[1:]}
+    tables = {found.table.name: found for found in look(directory, case) if found.raw}
     guesses, choices = dict[str, dict[str, str]](), dict[str, dict[str, Sequence[str]]]()
     for name, found in tables.items():
-        said = {"dates": found.mapping.dates, "decimal": found.mapping.decimal}
-        guesses[name] = {o: found.mapping.columns.get(o, "") for o in found.table.columns} | said
-        header = found.raw.header if found.raw else []
-        choices[name] = {**dict.fromkeys(found.table.columns, header), **settings}
+        mapping, header = found.mapping, found.raw.header if found.raw else []
+        guesses[name] = {ours: mapping.columns.get(ours, "") for ours in found.table.columns}
+        guesses[name] |= {setting: getattr(mapping, setting) for setting in WAYS}
+        choices[name] = {**dict.fromkeys(found.table.columns, header), **WAYS}
 
     def save(picked: dict[str, dict[str, str]]) -> str:
         said = {}
         for name, found in tables.items():
-            columns: dict[str, Any] = dict(picked[name])
-            dates, decimal = columns.pop("dates"), columns.pop("decimal")
-            values = {k: v for k, v in found.mapping.values.items() if not columns.get(k)}
-            said[name] = Columns(found.mapping.file, columns, values, dates, decimal)
+            ways: dict[str, Any] = {setting: picked[name].pop(setting) for setting in WAYS}
+            values = {k: v for k, v in found.mapping.values.items() if not picked[name].get(k)}
+            said[name] = replace(found.mapping, columns=picked[name], values=values, **ways)
         write_said(directory, said)
         return describe(directory, case).splitlines()[-1]
 

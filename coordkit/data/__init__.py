@@ -3,18 +3,10 @@
 from coordkit.data.files import DataError
 from coordkit.data.generate_billing import generate_billing
 from coordkit.data.generate_support import generate_support
-from coordkit.data.tables import (
-    BillingTables,
-    SupportTables,
-    read_billing,
-    read_support,
-    write_dataset,
-)
+from coordkit.data.tables import read_billing, read_support, write_dataset
 
 __all__ = [
-    "BillingTables",
     "DataError",
-    "SupportTables",
     "generate_billing",
     "generate_support",
     "read_billing",

@@ -12,28 +12,27 @@ import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from difflib import SequenceMatcher, get_close_matches
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import pandas as pd
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from coordkit.data.files import BANK_FILES, SHEETS, DataError, RawTable, read_raw, read_text
+from coordkit.data.files import BANK_FILES, READERS, DataError, RawTable, read_raw, read_text
 from coordkit.data.schemas import ALL_TABLES, CURRENCIES, SIGNS, Table, show
 
 FILE = "columns.toml"
 DAY_FIRST: Final = "day-first"
 MONTH_FIRST: Final = "month-first"
+WAYS = {"dates": (DAY_FIRST, MONTH_FIRST), "decimal": (".", ",")}  # setting -> what it can be
 ALIKE = 0.75  # of 1: names that differ by a letter or two
 NOT_IT = 3
 OUT, IN = {"s", "soll", "d", "dr", "debit"}, {"h", "haben", "c", "cr", "credit"}  # of the account
-Order = Literal["", "day-first", "month-first"]
-Decimals = Literal["", ".", ","]
-ORDERS, DECIMALS = get_args(Order), get_args(Decimals)
 
 # What files and columns are called elsewhere, as `_plain` writes it; the first is ours.
 FILE_NAMES = {
@@ -105,11 +104,12 @@ class Columns:
     file: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
-    dates: Order = ""
-    decimal: Decimals = ""
+    dates: Literal["", "day-first", "month-first"] = ""
+    decimal: Literal["", ".", ","] = ""
 
 
 NOTHING_SAID = Columns()
+Lines = dict[str, list[str]]  # for columns.toml, by section
 
 
 def find(directory: Path, table: Table, said: Columns) -> tuple[RawTable | None, Columns]:
@@ -126,9 +126,11 @@ def find(directory: Path, table: Table, said: Columns) -> tuple[RawTable | None,
 
 def _find_file(directory: Path, table: Table, said: Columns) -> Path | None:
     """The file of a table: the one that columns.toml names, or the one called most like it."""
-    if said.file or not table.guess:
-        path = directory / (said.file or f"{table.name}.csv")
-        return path if said.file or path.exists() else None
+    if said.file:
+        return directory / said.file
+    if table.name not in FILE_NAMES:
+        path = directory / f"{table.name}.csv"
+        return path if path.exists() else None
     ranks = {path: _rank(path, table) for path in _files(directory)}
     best = min(ranks.values(), default=NOT_IT)
     found = [path for path, rank in ranks.items() if rank == best < NOT_IT]
@@ -140,7 +142,7 @@ def _find_file(directory: Path, table: Table, said: Columns) -> Path | None:
 
 
 def _files(directory: Path) -> list[Path]:
-    return sorted(p for p in directory.iterdir() if p.suffix.lower() in (*SHEETS, *BANK_FILES))
+    return sorted(p for p in directory.iterdir() if p.suffix.lower() in READERS)
 
 
 def _rank(path: Path, table: Table) -> int:
@@ -162,17 +164,16 @@ def _rank(path: Path, table: Table) -> int:
     return 2 if surely or (statement and not meant) else NOT_IT
 
 
-def no_file(directory: Path, table: Table) -> tuple[str, str | None]:
-    """A table that is needed and has no file: what to do, and the file with the nearest name.
-
-    None if there is none that has not the name of another table.
-    """
+def no_file(directory: Path, table: Table) -> tuple[str, Lines]:
+    """A table that is needed and has no file: what to do, and the line for columns.toml."""
     ours = f"{table.name}.csv: is missing from {directory}; add it (or .xlsx, .parquet)"
+    lines: Lines = {}
     there = {path.stem: path.name for path in _files(directory) if path.stem not in FILE_NAMES}
     if not there:
-        return f"{ours}; the folder holds no other table", None
+        return f"{ours}; the folder holds no other table", lines
     near = there.get(nearest(there, [table.name, *FILE_NAMES[table.name].split()]), "")
-    return f"{ours}, or say which of {', '.join(map(show, [*there.values()][:8]))} it is", near
+    _add_line(lines, table.name, "file", near, "its name")
+    return f"{ours}, or say which of {', '.join(map(show, [*there.values()][:8]))} it is", lines
 
 
 def guess(raw: RawTable, table: Table, said: Columns = NOTHING_SAID) -> Columns:
@@ -186,43 +187,44 @@ def guess(raw: RawTable, table: Table, said: Columns = NOTHING_SAID) -> Columns:
         is no column of currencies, the one of the amounts is a value: "Betrag (EUR)", "12,00 €".
     """
     found = {ours: theirs for ours, theirs in said.columns.items() if ours in table.columns}
-    open_ours = [ours for ours in table.columns if ours not in found and ours not in said.values]
-    left = [theirs for theirs in raw.header if theirs not in found.values()]
-    for ours in open_ours:  # by our very name first
-        if theirs := [name for name in left if name.strip() == ours]:
-            found[ours] = theirs[0]
-            left = [name for name in left if name != theirs[0]]
-    _guess_by_name([ours for ours in open_ours if ours not in found], left, table, found)
+    values = {ours: value for ours, value in said.values.items() if ours in table.columns}
+    _guess_by_name(found, values, raw, table)
     if table.labels and not found.get(table.labels[0]):
         found = {ours: theirs for ours, theirs in found.items() if ours not in table.labels}
-    ordered = {ours: found[ours] for ours in table.columns if found.get(ours)}
-    values = {ours: value for ours, value in said.values.items() if ours in table.columns}
-    amounts = ordered.get("amount") or ordered.get("total")
-    if amounts in raw.header and "currency" in set(open_ours) - set(found):
+    amounts = found.get("amount") or found.get("total")
+    if amounts in raw.header and "currency" in table.columns.keys() - found.keys() - values.keys():
         code = _unit_of(amounts, raw.cells(amounts))
         values |= {"currency": code} if code else {}
+    ordered = {ours: found[ours] for ours in table.columns if found.get(ours)}
     return Columns(raw.file, ordered, values, said.dates, said.decimal)
 
 
-def _guess_by_name(ours: list[str], left: list[str], table: Table, found: dict[str, str]) -> None:
-    """Take our name, however written, then the closest synonym, over all pairs.
+def _guess_by_name(
+    found: dict[str, str], values: Mapping[str, str], raw: RawTable, table: Table
+) -> None:
+    """Take our very name, then our name however written, then the closest synonym, over all pairs.
 
     So "Datum" goes to who needs it most, and "id" to the table's first column. Of two columns that
     differ in a sign or a unit only, none is taken.
     """
-    known = {name: [plain(name), *NAMES.get(name, "").split() * table.guess] for name in ours}
-    known.get(next(iter(table.columns)), []).extend(["id"] * table.guess)
+    left = [theirs for theirs in raw.header if theirs not in found.values()]
     spelled = Counter(map(plain, set(left)))
     pairs = sorted(
-        (rank, place, name, theirs)
-        for place, name in enumerate(ours)
-        for rank, synonym in enumerate(known[name])
+        (rank, place, ours, theirs)
+        for place, ours in enumerate(table.columns)
+        if ours not in found and ours not in values
+        for rank, name in enumerate([ours, *_names(ours), *([] if place else ["id"])])
         for theirs in left
-        if plain(theirs) == synonym and spelled[synonym] == 1
+        if (plain(theirs) == name and spelled[name] == 1 if rank else theirs.strip() == ours)
     )
-    for _, _, name, theirs in pairs:
-        if name not in found and theirs not in found.values():
-            found[name] = theirs
+    for _, _, ours, theirs in pairs:
+        if ours not in found and theirs not in found.values():
+            found[ours] = theirs
+
+
+def _names(ours: str) -> list[str]:
+    """What a column is called, as `plain` writes it."""
+    return [plain(ours), *NAMES.get(ours, "").split()]
 
 
 _UMLAUTS = {ord("ä"): "ae", ord("ö"): "oe", ord("ü"): "ue", ord("ß"): "ss", ord("#"): "no"}
@@ -248,30 +250,20 @@ def _unit_of(name: str, cells: list[str]) -> str:
 
 # --- dates ----------------------------------------------------------------------------------------
 
-_TIME = (
-    r"(?:,?[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?"
-    r"(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?)?"
+_TIME = re.compile(
+    r",?[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[AaPp][Mm])?(?: ?(?:Z|UTC|[+-]\d{2}:?\d{2}))?$"
 )
-_YEAR_FIRST = re.compile(rf"(\d{{4}})(?:([-/.])(\d{{1,2}})\2(\d{{1,2}})|(\d\d)(\d\d)){_TIME}")
-_YEAR_LAST = re.compile(rf"(\d{{1,2}})([-/.])(\d{{1,2}})\2(\d{{4}}|\d\d){_TIME}")
-_NAMED = re.compile(rf"(\d{{1,2}})[. -]+([^\W\d]{{3,9}})\.?,?[ -]+(\d{{4}}){_TIME}")
-_AMERICAN = re.compile(rf"([^\W\d]{{3,9}})\.? (\d{{1,2}}),? (\d{{4}}){_TIME}")
+_YEAR_FIRST = re.compile(r"(\d{4})([-/.]|(?=\d{4}$))(\d{1,2})\2(\d{1,2})")
+_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4}|\d\d)")
+_NAMED = re.compile(r"(\d{1,2})[. -]+([^\W\d]{3,9})\.?,?[ -]+(\d{4})")
+_AMERICAN = re.compile(r"([^\W\d]{3,9})\.? (\d{1,2}),? (\d{4})")
 _MONTHS = {
     name: number
     for number, names in enumerate(
-        ["jan january januar", "feb february februar", "mar march mär märz maerz", "apr april",
-         "may mai", "jun june juni", "jul july juli", "aug august", "sep sept september",
-         "oct october okt oktober", "nov november", "dec december dez dezember"], 1,
+        "jan feb mar|mär|mae apr may|mai jun jul aug sep oct|okt nov dec|dez".split(), 1
     )
-    for name in names.split()
-}  # fmt: skip
-
-
-def _day(year: int, month: int, day: int) -> date | None:
-    try:
-        return date(year + 2000 if year < 100 else year, month, day)
-    except ValueError:
-        return None
+    for name in names.split("|")
+}
 
 
 def read_dates(cell: str) -> dict[str, date]:
@@ -279,28 +271,26 @@ def read_dates(cell: str) -> dict[str, date]:
 
     Year first, a month's name, and dots (day first, as in German) leave one way only.
     """
-    both = (DAY_FIRST, MONTH_FIRST)
-    found: dict[str, date | None] = {}
-    if match := _YEAR_FIRST.fullmatch(cell):
-        year, _, month, day, month2, day2 = match.groups()
-        found = dict.fromkeys(both, _day(int(year), int(month or month2), int(day or day2)))
-    elif match := _NAMED.fullmatch(_AMERICAN.sub(r"\2 \1 \3", cell)):
-        month = _MONTHS.get(match[2].casefold(), 0)  # there is no month 0, so no day either
-        found = dict.fromkeys(both, _day(int(match[3]), month, int(match[1])))
-    elif match := _YEAR_LAST.fullmatch(cell):
-        first, sign, second, year = match.groups()
-        found = {DAY_FIRST: _day(int(year), int(second), int(first))}
-        if sign != ".":
-            found[MONTH_FIRST] = _day(int(year), int(first), int(second))
-    return {order: day for order, day in found.items() if day is not None}
+    text = _AMERICAN.sub(r"\2 \1 \3", _TIME.sub("", cell))
+    if match := _NAMED.fullmatch(text):
+        text = f"{match[3]}-{_MONTHS.get(match[2].casefold()[:3], 0)}-{match[1]}"
+    ways: dict[str, tuple[str, ...]] = {}  # order -> year, month, day
+    if match := _YEAR_FIRST.fullmatch(text):
+        ways = dict.fromkeys((DAY_FIRST, MONTH_FIRST), match.group(1, 3, 4))
+    elif match := _YEAR_LAST.fullmatch(text):
+        ways = {DAY_FIRST: match.group(4, 3, 1), MONTH_FIRST: match.group(4, 1, 3)}
+        if match[2] == ".":
+            del ways[MONTH_FIRST]
+    found = {}
+    for order, (year, month, day) in ways.items():
+        with suppress(ValueError):  # there is no 31 June, and no month 0
+            found[order] = date(int(f"20{year}"[-4:]), int(month), int(day))
+    return found
 
 
 # --- amounts --------------------------------------------------------------------------------------
 
-_SIGNS = re.compile(
-    rf"^(?:US\$|[$€£¥]|Fr\.|{'|'.join(sorted(CURRENCIES))})\s*|"
-    rf"\s*(?:[$€£¥]|{'|'.join(sorted(CURRENCIES))})$"
-)
+_SIGNS = re.compile(rf"^([-(]?)\s*(?:US\$|[$€£¥]|Fr\.|{_CODES})\s*|\s*(?:[$€£¥]|{_CODES})([-)]?)$")
 _SPACES = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " ", "’": "'", "−": "-"})
 _AMOUNT = {
     mark: re.compile(
@@ -315,24 +305,23 @@ def read_amounts(cell: str) -> dict[str, str]:
 
     Signs of currency and separators of thousands are dropped; 1,234 can be read in two ways.
     """
-    text = cell.translate(_SPACES).strip()
+    text = _SIGNS.sub(r"\1\2", cell.translate(_SPACES).strip())
     minus = re.fullmatch(r"\((.+)\)|(.+)-|-(.+)", text)
     text = next(filter(None, minus.groups())).strip() if minus else text
-    text = _SIGNS.sub("", text).strip()
-    if text.startswith("-") and not minus:  # "EUR -5.00"
-        minus, text = re.match("-", text), text[1:]
     found = {}
     for mark, pattern in _AMOUNT.items():
         if match := pattern.fullmatch(text):
             whole, decimals = re.sub(r"\D", "", match[1]), match[3]
-            sign = "-" if minus else ""
-            found[mark] = f"{sign}{whole}" + (f".{decimals}" if decimals else "")
+            found[mark] = f"{'-' if minus else ''}{whole}{f'.{decimals}' if decimals else ''}"
     return found
 
 
-# --- applying a mapping ---------------------------------------------------------------------------
+_READ: dict[str, Callable[[str], Mapping[str, Any]]] = {
+    "dates": read_dates,
+    "decimal": read_amounts,
+}
 
-Lines = dict[str, list[str]]  # for columns.toml, by section
+# --- applying a mapping ---------------------------------------------------------------------------
 
 
 @dataclass
@@ -352,43 +341,36 @@ class Mapped:
     cells: pd.DataFrame
     problems: list[str] = field(default_factory=list)
     read: dict[str, str] = field(default_factory=dict)
-    unjudged: set[str] = field(default_factory=set)
+    unjudged: list[str] = field(default_factory=list)
     paste: Lines = field(default_factory=dict)
     left_out: int = 0
 
 
-def apply(mapping: Columns, raw: RawTable, table: Table, said: Columns = NOTHING_SAID) -> Mapped:
+def apply(mapping: Columns, raw: RawTable, table: Table) -> Mapped:
     """Put a file's cells under our names and write dates and amounts in one way.
 
     Args:
         mapping: which column is which.
         raw: the file.
         table: what it holds.
-        said: what columns.toml says already.
     """
     index = [row for row, _ in raw.rows]
     mapped = Mapped(pd.DataFrame(index=index))
-    _note_headers(mapped, mapping, raw, table, said)
     for ours, kind in table.columns.items():
-        if ours in mapped.unjudged:
+        theirs = mapping.columns.get(ours)
+        try:
+            column = _cells(ours, mapping, raw, table)
+            if kind.reads and theirs and column:
+                way = getattr(mapping, kind.reads)
+                column, mapped.read[ours] = _one_way(column, kind.reads, way, raw, theirs, table)
+        except DataError as error:
+            mapped.problems += error.problems
+            mapped.unjudged.append(ours)
             continue
-        if ours in mapping.values:
-            column = [mapping.values[ours]] * len(index)
-        elif theirs := mapping.columns.get(ours, ""):
-            column = raw.cells(theirs)
-            if kind.reads:
-                way = mapping.dates if kind.reads == "date" else mapping.decimal
-                where = (index, f"{raw.file} row {{}}, column {theirs}")
-                column, how = _one_way(column, kind.reads, way, where, mapped.problems, table.name)
-                mapped.read |= {ours: how} if how else {}
-                if how == "two ways":
-                    mapped.unjudged.add(ours)
-                    continue
-        elif ours == table.numbered:
-            column = [f"row-{row:06d}" for row in index]
-        else:
-            continue
-        mapped.cells[ours] = pd.Series(column, index=index, dtype=object)
+        if column is not None:
+            mapped.cells[ours] = pd.Series(column, index=index, dtype=object)
+    missing = [ours for ours in mapped.unjudged if ours not in mapping.columns]
+    mapped.paste = _proposed(missing, mapping, raw, table)
     if table.feed and "amount" in mapped.cells:
         made = mapped.cells["amount"].str.fullmatch(r"-[0-9.]+") | _marked_made(raw, mapping)
         made &= mapped.cells.filter(items=table.labels).isin([""]).all(axis=1)
@@ -406,83 +388,79 @@ def _marked_made(raw: RawTable, mapping: Columns) -> Any:
     return False
 
 
-def _note_headers(
-    mapped: Mapped, mapping: Columns, raw: RawTable, table: Table, said: Columns
-) -> None:
-    """Note columns that are missing, named and not there, or there twice and not the same."""
-    missing = []
-    left = [name for name in raw.header if name and name not in mapping.columns.values()]
-    options = f"say which of {', '.join(map(show, left[:8]))} it is" if left else "give its value"
-    for ours in table.columns:
-        theirs = mapping.columns.get(ours, "")
-        if ours in mapping.values:
-            continue
-        if theirs and theirs not in raw.header:
-            what = f"is named in {FILE}, but not there; {options} there"
-        elif theirs:
-            places = [i for i, name in enumerate(raw.header) if name == theirs]
-            if all(row[i] == row[places[0]] for _, row in raw.rows for i in places[1:]):
-                continue
-            what = "stands twice; remove one"
-        elif ours not in _needed(mapping, table) or (
-            ours == table.numbered and (ours in said.columns or not _most_differ(ours, left, raw))
-        ):
-            continue
-        elif ours in said.columns:
-            what = f"is blank in {FILE}; {options} there"
-        else:
-            what = f"is missing; add it, or {options} in {FILE}"
-            missing.append(ours)
-        mapped.unjudged.add(ours)
-        mapped.problems.append(f"{raw.file} row {raw.top}, column {theirs or ours}: {what}")
-    mapped.paste = _proposed(missing, left, raw, table)
+def _cells(ours: str, mapping: Columns, raw: RawTable, table: Table) -> list[str] | None:
+    """The cells of a column of ours; None where the file may lack it.
+
+    Raises: DataError if it is missing, named and not there, or there twice and not the same.
+    """
+    if ours in mapping.values:
+        return [mapping.values[ours]] * len(raw.rows)
+    theirs = mapping.columns.get(ours, "")
+    left = unused(raw, mapping)[:8]
+    options = f"say which of {', '.join(map(show, left))} it is" if left else "give its value"
+    if theirs in raw.header and theirs:
+        places = [i for i, name in enumerate(raw.header) if name == theirs]
+        if all(row[i] == row[places[0]] for _, row in raw.rows for i in places[1:]):
+            return raw.cells(theirs)
+        what = "stands twice; remove one"
+    elif theirs:
+        what = f"is named in {FILE}, but not there; {options} there"
+    elif table.feed and ours == next(iter(table.columns)):
+        return [f"row-{row:06d}" for row, _ in raw.rows]
+    elif ours in table.optional or (
+        ours in table.labels and table.labels[0] not in mapping.columns
+    ):
+        return None
+    else:
+        what = f"is missing; add it, or {options} in {FILE}"
+    raise DataError([f"{raw.file} row {raw.top}, column {theirs or ours}: {what}"])
 
 
-def _most_differ(ours: str, left: list[str], raw: RawTable) -> str:
-    """The column with the nearest name of those that could number the rows."""
-    return nearest(
-        [name for name in left if 2 * len(set(raw.cells(name))) > len(raw.rows)], _names(ours)
-    )
+def unused(raw: RawTable, mapping: Columns) -> list[str]:
+    """A file's columns that are none of ours."""
+    return [name for name in raw.header if name and name not in mapping.columns.values()]
 
 
-def _names(ours: str) -> list[str]:
-    return [ours, *NAMES.get(ours, "").split()]
+def _one_way(
+    column: list[str], setting: str, said: str, raw: RawTable, theirs: str, table: Table
+) -> tuple[list[str], str]:
+    """Read a whole column in one way; and in which, if that makes a difference.
+
+    The way is what was said, or else the one that most of the cells that allow one only allow.
+    Raises: DataError if a cell can be read in two ways and nothing tells in which.
+    """
+    one, other = WAYS[setting]
+    ways = [_READ[setting](cell) for cell in column]
+    torn = [i for i, way in enumerate(ways) if len(way) == 2 and way[one] != way[other]]
+    ones, others = (sum(list(way) == [only] for way in ways) for only in (one, other))
+    if torn and not said and ones == others:
+        i, options = torn[0], f'{setting} = "{one}" or {setting} = "{other}"'
+        where = f"{raw.file} row {raw.rows[i][0]}, column {theirs}"
+        both = f"{show(column[i])} can be {ways[i][one]} or {ways[i][other]}"
+        tells = f"nothing in the column tells; put {options} under [{table.name}] in {FILE}"
+        raise DataError([f"{where}: {both}, and {tells}"])
+    chosen = said or (other if others > ones else one)
+    text = [str(way.get(chosen, cell)) for way, cell in zip(ways, column, strict=True)]
+    return text, chosen if torn or ones or others else ""
 
 
-def _proposed(missing: list[str], left: list[str], raw: RawTable, table: Table) -> Lines:
+# --- columns.toml ---------------------------------------------------------------------------------
+
+
+def _proposed(missing: list[str], mapping: Columns, raw: RawTable, table: Table) -> Lines:
     """Lines for columns.toml: a column for each missing one, or a place to put it."""
     lines: Lines = {}
+    left = unused(raw, mapping)
     for ours in missing:
-        near = nearest(left, _names(ours)) or _alike(ours, left, raw, table)
+        near = nearest(left, _names(ours))
         left = [name for name in left if name != near]
         if near:
-            add_line(lines, f"{table.name}.columns", ours, near, "a guess, please check")
+            _add_line(lines, f"{table.name}.columns", ours, near, "a guess, please check")
         elif ours == "currency":
-            add_line(lines, f"{table.name}.values", ours, "", 'of every row, like "EUR"')
+            _add_line(lines, f"{table.name}.values", ours, "", 'of every row, like "EUR"')
         else:
-            add_line(lines, f"{table.name}.columns", ours, "", "put your column's name here")
+            _add_line(lines, f"{table.name}.columns", ours, "", "put your column's name here")
     return lines
-
-
-def add_line(lines: Lines, section: str, key: str, value: str, why: str = "") -> None:
-    """Put ``key = "value"  # why`` under a section."""
-    text = json.dumps(value, ensure_ascii=False) + (f"  # {why}" if why else "")
-    lines.setdefault(section, []).append(f"{key} = {text}")
-
-
-def to_paste(lines: Lines, directory: Path) -> str:
-    """What to put into columns.toml: under the sections that it has, and one block for its end."""
-    path = directory / FILE
-    written = read_text(path, FILE).splitlines() if path.exists() else []
-    has = {line.partition("#")[0].strip() for line in written}
-    told, new = list[str](), list[str]()
-    for section, keys in lines.items():
-        if (head := f"[{section}]") in has:
-            told += [f"To put into {FILE} below its line {head}:", *keys]
-        else:
-            new += [head, *keys]
-    where = f"To paste {'at the end of' if written else 'into'} {FILE}:"
-    return "\n".join([*told, *([where, *new] if new else [])])
 
 
 def nearest(theirs: Iterable[str], known: Iterable[str]) -> str:
@@ -496,59 +474,23 @@ def nearest(theirs: Iterable[str], known: Iterable[str]) -> str:
     return spelled[max(pairs)[1]] if pairs else ""
 
 
-def _alike(ours: str, left: list[str], raw: RawTable, table: Table) -> str:
-    """The one spare column whose cells can be read as dates (or amounts), if there is one only."""
-    reads = table.columns[ours].reads
-    read: Callable[[str], Mapping[str, Any]] = read_dates if reads == "date" else read_amounts
-    cells = {name: raw.cells(name) for name in left}
-    fit = [n for n, column in cells.items() if any(column) and all(map(read, filter(None, column)))]
-    return fit[0] if reads and len(fit) == 1 else ""
+def _add_line(lines: Lines, section: str, key: str, value: str, why: str = "") -> None:
+    """Put ``key = "value"  # why`` under a section."""
+    text = json.dumps(value, ensure_ascii=False) + (f"  # {why}" if why else "")
+    lines.setdefault(section, []).append(f"{key} = {text}")
 
 
-def _needed(mapping: Columns, table: Table) -> set[str]:
-    """Our columns that the file must have."""
-    labelled = bool(table.labels) and table.labels[0] in mapping.columns
-    spared = {*mapping.values, *table.optional, *(() if labelled else table.labels)}
-    return set(table.columns) - spared
+def _toml(lines: Lines) -> str:
+    return "\n".join(text for head, keys in lines.items() for text in (f"[{head}]", *keys))
 
 
-Where = tuple[list[int], str]  # rows in the file, and how to name one
-
-
-def _one_way(
-    column: list[str], reads: str, said: str, where: Where, problems: list[str], table: str
-) -> tuple[list[str], str]:
-    """Read a whole column in one way, or note that it could be read in two.
-
-    The way is what was said, or else the one that most of the cells that allow one only allow.
-    Where most dates have the year first, one that has not is left to be refused by itself.
-    """
-    both = (DAY_FIRST, MONTH_FIRST) if reads == "date" else (".", ",")
-    read: Callable[[str], Mapping[str, Any]] = read_dates if reads == "date" else read_amounts
-    ways = [read(cell) for cell in column]
-    torn = [i for i, w in enumerate(ways) if len(w) == 2 and w[both[0]] != w[both[1]]]
-    only = [sum(way in w and len(w) == 1 for w in ways) for way in both]
-    way = said or both[only[1] > only[0]]
-    settled: set[int] = set()
-    if torn and not said and only[0] == only[1]:
-        if reads != "date" or len(torn) > sum(map(bool, map(_YEAR_FIRST.fullmatch, column))):
-            i, key = torn[0], "dates" if reads == "date" else "decimal"
-            options = " or ".join(f'{key} = "{way}"' for way in both)
-            problems.append(
-                f"{where[1].format(where[0][i])}: {show(column[i])} can be {ways[i][both[0]]} or "
-                f"{ways[i][both[1]]}, and nothing in the column tells; "
-                f"put {options} under [{table}] in {FILE}"
-            )
-            return [""] * len(column), "two ways"
-        settled = set(torn)
-    text = [
-        str(w[way]) if way in w and i not in settled else cell
-        for i, (w, cell) in enumerate(zip(ways, column, strict=True))
-    ]
-    return text, way if torn or any(only) else ""
-
-
-# --- columns.toml ---------------------------------------------------------------------------------
+def to_paste(lines: Lines, directory: Path) -> str:
+    """Lines for columns.toml as an error shows them; empty if there are none."""
+    if not lines:
+        return ""
+    there = (directory / FILE).exists()
+    head = f"To put into {FILE}, under these headings:" if there else f"To paste into {FILE}:"
+    return f"{head}\n{_toml(lines)}"
 
 
 def read_said(directory: Path) -> dict[str, Columns]:
@@ -590,16 +532,12 @@ def _unknown_names(said: Mapping[str, Columns]) -> Iterator[str]:
                 yield f"{FILE}: {name} has no column {show(ours)}; ours are {has}"
 
 
-def write_said(directory: Path, said: Mapping[str, Columns]) -> Path:
-    """Write columns.toml; returns its path."""
+def write_said(directory: Path, said: Mapping[str, Columns]) -> None:
+    """Write columns.toml."""
     lines: Lines = {}
     for name, columns in said.items():
         for key, part in asdict(columns).items():
-            section = name if isinstance(part, str) else f"{name}.{key}"
-            for ours, theirs in {key: part}.items() if isinstance(part, str) else part.items():
-                if theirs or not isinstance(part, str):
-                    add_line(lines, section, ours, theirs)
-    path = directory / FILE
-    text = "\n".join(line for head, keys in lines.items() for line in (f"[{head}]", *keys, ""))
-    path.write_text(text, encoding="utf-8")
-    return path
+            many = isinstance(part, Mapping)
+            for ours, theirs in (part if many else {key: part}).items():
+                _add_line(lines, f"{name}.{key}" if many else name, ours, theirs)
+    (directory / FILE).write_text(_toml(lines) + "\n", encoding="utf-8")

@@ -9,27 +9,21 @@ from __future__ import annotations
 import csv
 import io
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 SHOWN, SHOWN_OF_ONE = 20, 5  # problems in a DataError's message, and of one column
 MAX_CELL = 100_000  # characters in a cell, bytes in a document
-SHEETS, BANK_FILES = (".csv", ".xlsx", ".parquet"), (".sta", ".mt940", ".xml")
+BANK_FILES = (".sta", ".mt940", ".xml")
 
 NOT_TEXT = {  # first bytes -> what the file really is
     b"PK\x03\x04": "an Excel or zip file",
     b"\xd0\xcf\x11\xe0": "an old Excel file",
-    b"%PDF": "a PDF",
-    b"PAR1": "a Parquet file",
-    b"\x1f\x8b": "a gzip file",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
     b"{": "JSON",
@@ -53,18 +47,15 @@ class DataError(ValueError):
         self.problems, self.paste = list(problems), paste
 
     def __str__(self) -> str:
-        seen, shown, hidden = Counter[str](), list[str](), Counter[str]()
+        seen, shown = Counter[str](), list[str]()
         for problem in self.problems:
             column = re.sub(r" row \d+", "", problem.partition(":")[0])
             seen[column] += 1
             if seen[column] <= SHOWN_OF_ONE and len(shown) < SHOWN:
                 shown.append(problem)
-            else:
-                hidden[column] += 1
-        for column, most in hidden.most_common(1):
-            where = f", {most:,} of them in {column}" if most > 1 else ""
-            shown.append(f"and {hidden.total():,} more{where}")
-        return "\n".join([*shown, *filter(None, [self.paste])])
+        more = len(self.problems) - len(shown)
+        rest = f"and {more:,} more" if more else ""
+        return "\n".join(filter(None, [*shown, rest, self.paste]))
 
 
 @dataclass(frozen=True)
@@ -98,24 +89,30 @@ def read_raw(path: Path) -> RawTable:
 
     Args:
         path: its ending says what it is: .csv, .xlsx, .parquet, .sta or .mt940 (MT940), .xml
-            (CAMT.053). Of a bank's file only the money received is read.
-    Returns: the table, without what stands above its header (a bank's letterhead, a title).
+            (CAMT.053).
+    Returns: the table, without what stands above its header (a bank's letterhead, a title). What a
+        bank's file says was paid is below zero.
     Raises: DataError, each problem with file and row, if there is nothing to go on with.
     """
-    readers: dict[str, Callable[[Path], RawTable]] = {
-        ".csv": _read_csv, ".xlsx": _read_xlsx, ".parquet": _read_parquet,
-        ".sta": _read_mt940, ".mt940": _read_mt940, ".xml": _read_camt,
-    }  # fmt: skip
-    if path.suffix.lower() not in readers:
-        raise DataError([f"{path.name}: cannot be read; use one of {', '.join(readers)}"])
-    table = readers[path.suffix.lower()](path)
-    if not table.header and not table.problems:
-        raise DataError([f"{table.file}: is empty; add a header and rows"])
-    if not table.rows and table.problems:
+    name, suffix = path.name, path.suffix.lower()
+    if suffix not in READERS:
+        raise DataError([f"{name}: cannot be read; use one of {', '.join(READERS)}"])
+    what, reader = READERS[suffix]
+    raw = read_bytes(path, name)
+    try:
+        table = reader(name, raw)
+    except DataError:
+        raise
+    except Exception:  # whatever a library raises on what it does not understand
+        raise DataError([f"{name}: is not {what}; export it again"]) from None
+    if table.rows:
+        return table
+    if table.problems:
         raise DataError(table.problems)
-    if not table.rows:
-        raise DataError([f"{table.file}: has a header but no rows; add rows"])
-    return table
+    what = (
+        "has a header but no rows; add rows" if table.header else "is empty; add a header and rows"
+    )
+    raise DataError([f"{name}: {what}"])
 
 
 def read_bytes(path: Path, name: str) -> bytes:
@@ -135,7 +132,10 @@ def read_text(path: Path, name: str) -> str:
 
     Raises: DataError if it is something else.
     """
-    raw = read_bytes(path, name)
+    return _decoded(read_bytes(path, name), name)
+
+
+def _decoded(raw: bytes, name: str) -> str:
     if b"\0" in raw:
         row = raw.count(b"\n", 0, raw.index(b"\0")) + 1
         raise DataError([f"{name} row {row}: has a NUL byte; save the file as UTF-8 again"])
@@ -147,19 +147,14 @@ def read_text(path: Path, name: str) -> str:
         raise DataError([f"{name} row {row}: {byte}; save the file as UTF-8"]) from None
 
 
-def _read_csv(path: Path) -> RawTable:
-    name, raw = path.name, read_bytes(path, path.name)
+def _read_csv(name: str, raw: bytes) -> RawTable:
     really = next((what for start, what in NOT_TEXT.items() if raw.startswith(start)), "")
     if really:
         raise DataError([f"{name}: is {really}, not CSV; save it as CSV (UTF-8)"])
     notes = []
-    try:
-        text = read_text(path, name)
-    except DataError:
-        if not _is_western(raw):
-            raise
-        text = raw.decode("cp1252")
+    if western := _is_western(raw):
         notes.append("read as Windows-1252 (Latin-1), for it is not UTF-8")
+    text = raw.decode("cp1252") if western else _decoded(raw, name)
     separator = _separator(text)
     if separator != ",":
         notes.append(f"separated by {separator!r}")
@@ -172,8 +167,10 @@ def _below_the_letterhead(
 ) -> RawTable:
     """Find the header: the first row not half empty beside the fullest third of the rows.
 
-    Rows with more cells than the header, or less, are problems; blank cells too many are cut.
+    Rows with more cells than the header, or less, are problems; blank rows are left out, and blank
+    cells too many are cut.
     """
+    rows = [(row, cells) for row, cells in rows if any(cells)]
     if not rows:
         return RawTable(file, [], [], problems=broken)
     filled = [sum(map(bool, cells)) for _, cells in rows]
@@ -196,19 +193,17 @@ def _below_the_letterhead(
 
 
 def _is_western(raw: bytes) -> bool:
-    """Whether bytes that are no UTF-8 are plausibly Windows-1252 text: letters, no control bytes.
+    """Whether bytes are no UTF-8, but plausibly Windows-1252 text: mostly ASCII, no control bytes.
 
-    What is above ASCII must be letters and signs of money or punctuation next to plain text.
+    Nor may an umlaut of UTF-8 be among them, with a byte broken elsewhere: it would be two signs.
     """
     try:
-        text = raw.decode("cp1252")
+        raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return False
-    if re.search(rb"\xc3[\x80-\xbf]", raw):
-        return False  # UTF-8 with a broken byte elsewhere: its umlauts would come out as two signs
-    odd = [c for c in text if ord(c) > 126]
-    plain = all(c.isalpha() or c in "€£¥§°´’‘“”–—…\u00a0«»" for c in odd)
-    return plain and not re.search(r"[\0-\x08\x0b\x0c\x0e-\x1f]", text) and len(odd) * 4 < len(text)
+        unlikely = rb"\xc3[\x80-\xbf]|[\0-\x08\x0b\x0c\x0e-\x1f\x81\x8d\x8f\x90\x9d]"
+        odd = re.findall(rb"[\x80-\xff]", raw)
+        return not re.search(unlikely, raw) and 4 * len(odd) < len(raw)
+    return False
 
 
 def _separator(text: str) -> str:
@@ -223,22 +218,19 @@ def _separator(text: str) -> str:
 def _csv_rows(
     text: str, file: str, separator: str
 ) -> tuple[list[tuple[int, list[str]]], list[str]]:
-    """Split CSV text into rows of stripped cells, each with its number; leave out blank rows.
+    """Split CSV text into rows of stripped cells, each with its number.
 
     Returns: the rows, and what is wrong with the one after which nothing can be read.
     """
     rows: list[tuple[int, list[str]]] = []
-    row = 0
-    limit = csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # so that we name the cell
+    csv.field_size_limit(2**31 - 1)  # so that it is we who name a huge cell
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for row, cells in enumerate(reader, 1):
-            if any(cell.strip() for cell in cells):
-                rows.append((row, [cell.strip() for cell in cells]))
+            rows.append((row, [cell.strip() for cell in cells]))
     except csv.Error as error:
-        return rows, [f"{file} row {row + 1}: is not CSV ({error}); check the double quotes"]
-    finally:
-        csv.field_size_limit(limit)
+        broken = f"{file} row {len(rows) + 1}: is not CSV ({error}); check the double quotes"
+        return rows, [broken]
     return rows, []
 
 
@@ -247,139 +239,105 @@ def _csv_rows(
 
 def _as_text(cell: Any) -> str:
     """A typed cell as the text that we would have written."""
-    if cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell):
+    if cell is None or cell != cell:
         return ""
-    if isinstance(cell, datetime):
-        return cell.date().isoformat()
     if isinstance(cell, date):
-        return cell.isoformat()
+        return f"{cell:%Y-%m-%d}"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    if isinstance(cell, Decimal):
-        cell = float(cell)
-    if isinstance(cell, float):
-        cents = round(cell, 2)
-        if abs(cents - cell) < 1e-9 * max(1.0, abs(cell)):
-            return str(int(cents)) if cents == int(cents) and abs(cents) < 1e15 else f"{cents:.2f}"
-        return f"{cell:.6f}"  # six decimals, so that it cannot pass for thousands
+    if isinstance(cell, float | Decimal):  # of more than two decimals all, or it is thousands
+        return f"{cell:.6f}".removesuffix("0000").removesuffix(".00")
     return str(cell).strip()
 
 
-def _typed(file: str, rows: Iterable[tuple[int, Sequence[Any]]], *note: str) -> RawTable:
-    text = [(row, [_as_text(cell) for cell in cells]) for row, cells in rows]
-    return _below_the_letterhead(
-        file, [(row, cells) for row, cells in text if any(cells)], list(note)
-    )
+def _typed(file: str, rows: Iterable[Sequence[Any]], *note: str) -> RawTable:
+    text = [(row, [_as_text(cell) for cell in cells]) for row, cells in enumerate(rows, 1)]
+    return _below_the_letterhead(file, text, list(note))
 
 
-def _read_xlsx(path: Path) -> RawTable:
+def _read_xlsx(name: str, raw: bytes) -> RawTable:
     from openpyxl import load_workbook
 
-    raw = io.BytesIO(read_bytes(path, path.name))
-    try:
-        book = load_workbook(raw, read_only=True, data_only=True)
-        sheet, others = book.worksheets[0], len(book.worksheets) - 1
-        rows = [(i, list(cells)) for i, cells in enumerate(sheet.iter_rows(values_only=True), 1)]
-    except (zipfile.BadZipFile, KeyError, ValueError, IndexError, TypeError, OSError, SyntaxError):
-        raise DataError([f"{path.name}: is not an Excel workbook; save it as .xlsx"]) from None
-    ignored = f"; {others} more sheets are not read" if others else ""
-    return _typed(path.name, rows, f"sheet {sheet.title!r}{ignored}")
+    sheet, *others = load_workbook(io.BytesIO(raw), read_only=True, data_only=True).worksheets
+    ignored = f"; {len(others)} more sheets are not read" if others else ""
+    return _typed(name, sheet.iter_rows(values_only=True), f"sheet {sheet.title!r}{ignored}")
 
 
-def _read_parquet(path: Path) -> RawTable:
-    import pyarrow as pa
+def _read_parquet(name: str, raw: bytes) -> RawTable:
     import pyarrow.parquet as pq
 
-    raw = read_bytes(path, path.name)
-    try:
-        table = pq.read_table(io.BytesIO(raw))
-        cells = zip(*(column.to_pylist() for column in table.columns), strict=True)
-    except (pa.ArrowException, OSError, ValueError):
-        raise DataError([f"{path.name}: is not a Parquet file; save it again"]) from None
-    return _typed(path.name, [(1, table.column_names), *enumerate(cells, 2)])
+    table = pq.read_table(io.BytesIO(raw))
+    cells = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return _typed(name, [table.column_names, *cells])
 
 
 # --- bank statements ------------------------------------------------------------------------------
 
 
-def _statement(file: str, entries: Sequence[tuple[bool, list[str]]], kind: str) -> RawTable:
-    """Entries (credit?, cells) as a table of what was received."""
-    rows = [(i, cells) for i, (credit, cells) in enumerate(entries, 1) if credit]
-    left_out = len(entries) - len(rows)
+def _statement(file: str, entries: Iterable[Sequence[Any]], kind: str) -> RawTable:
+    """Entries as a table; one without the bank's reference has its number."""
+    rows: list[tuple[int, list[str]]] = []
     first: dict[str, list[str]] = {}
-    for i, cells in rows:  # the parts of one collective entry share its reference
-        if first.setdefault(cells[0], cells[2:]) != cells[2:]:
-            cells[0] = f"{cells[0]}/{i}"
-    note = f"{kind}; {left_out} payments made are left out" if left_out else kind
-    return RawTable(file, STATEMENT, rows, note)
+    for row, entry in enumerate(entries, 1):
+        reference, *cells = (" ".join(_as_text(cell).split()) for cell in entry)
+        if reference in ("", "NONREF", "NOTPROVIDED"):
+            reference = f"entry-{row:06d}"
+        # The parts of one collective entry share its reference.
+        if first.setdefault(reference, cells[1:]) != cells[1:]:
+            reference = f"{reference}/{row}"
+        rows.append((row, [reference, *cells]))
+    return RawTable(file, STATEMENT, rows, kind)
 
 
-def _read_mt940(path: Path) -> RawTable:
+def _read_mt940(name: str, raw: bytes) -> RawTable:
     import mt940
 
-    raw = read_bytes(path, path.name)
-    encoding = "utf-8-sig" if _decodes(raw) else "cp1252"
     try:
-        parsed = mt940.parse(raw.decode(encoding, errors="replace").replace("\r\n", "\n"))
-        entries = [_mt940_entry(dict(t.data), i) for i, t in enumerate(parsed, 1) if t.data]
-    except (ValueError, RuntimeError, KeyError, AttributeError, TypeError, AssertionError) as error:
-        why = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise DataError([f"{path.name}: is not MT940 ({why}); ask the bank again"]) from None
-    if not entries:
-        raise DataError([f"{path.name}: has no MT940 entries; check that it is a statement"])
-    return _statement(path.name, entries, "MT940")
-
-
-def _decodes(raw: bytes) -> bool:
-    try:
-        raw.decode("utf-8-sig")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return False
-    return True
+        text = raw.decode("cp1252", errors="replace")
+    entries = [entry.data for entry in mt940.parse(text.replace("\r\n", "\n")) if entry.data]
+    return _statement(name, map(_mt940_entry, entries), "MT940")
 
 
-def _mt940_entry(data: dict[str, Any], number: int) -> tuple[bool, list[str]]:
-    amount = data["amount"]  # an Amount: signed by debit and credit
+def _mt940_entry(data: dict[str, Any]) -> Sequence[Any]:
     purpose = data.get("purpose") or data.get("transaction_details") or ""
-    reference = data.get("bank_reference") or data.get("customer_reference") or ""
-    cells = [
-        _reference(reference, number),
-        date(data["date"].year, data["date"].month, data["date"].day).isoformat(),
+    return (
+        data.get("bank_reference") or data.get("customer_reference"),
+        data["date"],
         data.get("applicant_name") or "unknown",
-        str(amount.amount),
-        amount.currency or "",
-        " ".join(filter(None, (str(purpose), data.get("extra_details") or ""))),
-    ]
-    return amount.amount > 0, [" ".join(str(cell).split()) for cell in cells]
+        data["amount"].amount,  # signed by debit and credit
+        data["amount"].currency,
+        f"{purpose} {data.get('extra_details') or ''}",
+    )
 
 
-def _reference(text: str | None, number: int) -> str:
-    """The bank's reference, or the entry's number where the bank gives none."""
-    return text if text and text not in ("NONREF", "NOTPROVIDED") else f"entry-{number:06d}"
+def _read_camt(name: str, raw: bytes) -> RawTable:
+    from pycamt.parser import Camt053Parser
+
+    entries = Camt053Parser(raw).get_transactions()
+    return _statement(name, map(_camt_entry, entries), "CAMT.053")
 
 
-def _read_camt(path: Path) -> RawTable:
-    from lxml.etree import LxmlError
-    from pycamt.parser import Camt053ParseError, Camt053Parser
-
-    raw = read_bytes(path, path.name)
-    try:
-        found = Camt053Parser(raw).get_transactions()
-        entries = [_camt_entry(entry, i) for i, entry in enumerate(found, 1)]
-    except (Camt053ParseError, LxmlError, SyntaxError, ValueError, AttributeError, KeyError):
-        raise DataError([f"{path.name}: is not CAMT.053; export the statement again"]) from None
-    return _statement(path.name, entries, "CAMT.053")
-
-
-def _camt_entry(entry: dict[str, Any], number: int) -> tuple[bool, list[str]]:
+def _camt_entry(entry: dict[str, Any]) -> Sequence[Any]:
     texts = [entry.get(key) for key in ("RemittanceInformationFull", "RemittanceInformation")]
     text = " ".join(dict.fromkeys(filter(None, texts))) or entry.get("AdditionalEntryInformation")
-    cells = [
-        _reference(entry.get("TransactionID") or entry.get("EndToEndId"), number),
+    received = entry.get("CreditDebitIndicator") == "CRDT"
+    return (
+        entry.get("TransactionID") or entry.get("EndToEndId"),
         (entry.get("BookingDate") or entry.get("ValueDate") or "")[:10],
         entry.get("DebtorName") or "unknown",
-        entry["Amount"] or "",
-        entry.get("Currency") or "",
-        text or "",
-    ]
-    return entry.get("CreditDebitIndicator") == "CRDT", [" ".join(c.split()) for c in cells]
+        f"{'' if received else '-'}{entry['Amount'] or ''}",
+        entry.get("Currency"),
+        text,
+    )
+
+
+READERS: dict[str, tuple[str, Callable[[str, bytes], RawTable]]] = {
+    ".csv": ("CSV", _read_csv),
+    ".xlsx": ("an Excel workbook", _read_xlsx),
+    ".parquet": ("a Parquet file", _read_parquet),
+    ".sta": ("MT940", _read_mt940),
+    ".mt940": ("MT940", _read_mt940),
+    ".xml": ("CAMT.053", _read_camt),
+}

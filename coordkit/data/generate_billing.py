@@ -7,14 +7,14 @@ by accident.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import product
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ HOUSE = house_rules("none", "borne by the customer")
 
 @dataclass
 class Customer:
-    """A customer with what was agreed; None where nothing was."""
+    """A customer with what was agreed; 0 or blank where nothing was."""
 
     customer_id: str
     words: tuple[str, ...]
@@ -167,10 +167,12 @@ class Customer:
     currency: str
     trading: list[str]
     days_to_pay: int
-    discount: tuple[int, int] | None  # tenths of a percent, days from the invoice date
-    max_fee: int | None  # cents per transfer
-    foreign: tuple[str, int] | None  # currency, ten-thousandths of it per unit of invoice currency
-    surplus: str | None  # "refunded" or "kept on account"
+    discount: int  # tenths of a percent
+    discount_days: int  # from the invoice date
+    max_fee: int  # cents per transfer
+    foreign: str  # currency
+    rate: int  # ten-thousandths of it per unit of invoice currency
+    surplus: str  # "refunded" or "kept on account"
     amounts: list[int] = field(default_factory=list)  # cents of every invoice
     taken: set[int] = field(default_factory=set)  # those, and less the discount
 
@@ -181,14 +183,9 @@ class Customer:
 
     def admits(self, cents: int) -> bool:
         """Say whether an invoice of this amount stays the only match for what may be paid on it."""
-        gap = self.max_fee or 0
-        return all(abs(cents - other) > gap for other in self.amounts) and not (
-            self.taken & {cents, self.net(cents)}
+        return all(abs(cents - other) > self.max_fee for other in self.amounts) and not (
+            self.taken & {cents, less_discount(cents, self.discount)}
         )
-
-    def net(self, cents: int) -> int:
-        """Take the agreed discount, if any, off an amount in cents, rounding half up."""
-        return less_discount(cents, self.discount[0]) if self.discount else cents
 
 
 @dataclass
@@ -213,11 +210,10 @@ class Line:
 
     received_on: date
     kind: str
-    customer: Customer | None  # None: a stranger
     cents: int
-    currency: str
-    invoices: list[Invoice]
+    invoices: list[Invoice]  # none: from a stranger
     claim: str = ""  # what the text says about a difference
+    currency: str = ""  # blank: the customer's
 
 
 def less_discount(cents: int, tenths: int) -> int:
@@ -225,13 +221,9 @@ def less_discount(cents: int, tenths: int) -> int:
     return (cents * (1000 - tenths) + 500) // 1000
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a table as comma-separated text with newline line ends."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return out.getvalue()
+def csv_text(rows: Iterable[Mapping[str, object]]) -> str:
+    """Write rows as comma-separated text with newline line ends."""
+    return pd.DataFrame(list(rows)).to_csv(index=False, lineterminator="\n")
 
 
 def money(cents: int) -> str:
@@ -273,7 +265,8 @@ def generate_billing(tasks: int, seed: int) -> dict[str, str]:
     owners = {invoice.number: invoice.customer for invoice in month.invoices}
     lines.sort(key=lambda line: line.received_on)
     rows = [
-        _payment(rng, f"BNK-{n:06d}", line, owners, names) for n, line in enumerate(lines, start=1)
+        {"payment_id": f"BNK-{n:06d}"} | _payment(rng, line, owners, names)
+        for n, line in enumerate(lines, start=1)
     ]
     terms = {
         f"terms/{customer.customer_id}.md": text
@@ -281,11 +274,16 @@ def generate_billing(tasks: int, seed: int) -> dict[str, str]:
         if (text := _terms(rng, customer))
     }
     return {
-        "invoices.csv": _invoices_csv(month.invoices),
-        "payments.csv": _payments_csv(rng, rows, copies),
+        "invoices.csv": csv_text(map(_invoice, month.invoices)),
+        "payments.csv": csv_text(_with_copies(rng, rows, copies)),
         "customers.csv": csv_text(
-            ("customer_id", "customer_name", "also_known_as", "currency"),
-            ((c.customer_id, c.name, ";".join(c.trading), c.currency) for c in customers),
+            {
+                "customer_id": customer.customer_id,
+                "customer_name": customer.name,
+                "also_known_as": ";".join(customer.trading),
+                "currency": customer.currency,
+            }
+            for customer in customers
         ),
         "terms/house.md": HOUSE,
         **terms,
@@ -294,10 +292,8 @@ def generate_billing(tasks: int, seed: int) -> dict[str, str]:
 
 def _names(rng: np.random.Generator) -> list[tuple[str, str, str]]:
     """Shuffle all names; whoever needs one pops it, so that no two firms share theirs."""
-    order = rng.permutation(len(FIRST) * len(SECOND) * len(TRADE))
-    first, rest = np.divmod(order, len(SECOND) * len(TRADE))
-    second, trade = np.divmod(rest, len(TRADE))
-    return [(FIRST[a], SECOND[b], TRADE[c]) for a, b, c in zip(first, second, trade, strict=True)]
+    names = list(product(FIRST, SECOND, TRADE))
+    return [names[i] for i in rng.permutation(len(names))]
 
 
 def _customers(
@@ -318,14 +314,12 @@ def _customers(
                 currency=currency,
                 trading=[" ".join(names.pop()) for _ in range(pick(rng, (0, 0, 0, 1, 1, 2)))],
                 days_to_pay=pick(rng, (14, 30, 30, 45)),
-                discount=(pick(rng, (10, 15, 20, 20, 30)), pick(rng, (7, 10, 14)))
-                if has_discount < 8
-                else None,
-                max_fee=pick(rng, (1000, 1500, 2000)) if shares_fee < 8 else None,
-                foreign=(foreign, round(rate * rng.uniform(0.98, 1.02) * 10_000))
-                if has_rate < 3
-                else None,
-                surplus="refunded" if surplus < 6 else "kept on account" if surplus < 12 else None,
+                discount=pick(rng, (10, 15, 20, 20, 30)) if has_discount < 8 else 0,
+                discount_days=pick(rng, (7, 10, 14)) if has_discount < 8 else 0,
+                max_fee=pick(rng, (1000, 1500, 2000)) if shares_fee < 8 else 0,
+                foreign=foreign if has_rate < 3 else "",
+                rate=round(rate * rng.uniform(0.98, 1.02) * 10_000) if has_rate < 3 else 0,
+                surplus="refunded" if surplus < 6 else "kept on account" if surplus < 12 else "",
             )
         )
     return customers
@@ -337,10 +331,12 @@ class _Month:
     def __init__(self, rng: np.random.Generator, customers: list[Customer]) -> None:
         self.rng = rng
         self.everyone = customers
-        self.with_discount = [c for c in customers if c.discount]
         self.without_discount = [c for c in customers if not c.discount]
-        self.with_shared_fee = [c for c in customers if c.max_fee]
-        self.with_rate = [c for c in customers if c.foreign]
+        self.able = {  # to pay in these ways
+            "early_discount": [c for c in customers if c.discount],
+            "bank_fee": [c for c in customers if c.max_fee],
+            "fx": [c for c in customers if c.foreign],
+        }
         self.invoices: list[Invoice] = []
 
     def bill(self, customer: Customer, issued_on: date, low: int = 2_000) -> Invoice:
@@ -350,7 +346,7 @@ class _Month:
             if low <= cents <= 6_000_000 and customer.admits(cents):
                 break
         customer.amounts.append(cents)
-        customer.taken |= {cents, customer.net(cents)}
+        customer.taken |= {cents, less_discount(cents, customer.discount)}
         self.invoices.append(Invoice(customer, issued_on, cents))
         return self.invoices[-1]
 
@@ -361,62 +357,58 @@ class _Month:
     def line(self, kind: str) -> Line:
         """Make one bank line of the kind, with its invoices."""
         day = pick(self.rng, BANK_DAYS)
-        if kind in ("exact", "over_payment", "duplicate", "batch"):
-            return self._whole(kind, day)
         if kind == "unmatched":
             cents = round(90_000 * self.rng.lognormal(0.0, 1.0)) + 1
-            return Line(day, kind, None, cents, pick(self.rng, ("USD", "USD", "EUR")), [])
-        makers = {
-            "early_discount": self._early_discount,
-            "bank_fee": self._bank_fee,
-            "short_payment": self._short_payment,
-            "fx": self._fx,
-        }
-        return makers[kind](day)
+            return Line(day, kind, cents, [], currency=pick(self.rng, ("USD", "USD", "EUR")))
+        if kind == "short_payment":
+            return self._short_payment(day)
+        customer = pick(self.rng, self.able.get(kind, self.everyone))
+        if kind == "early_discount":
+            issued_on = self.days_before(day, 1, customer.discount_days)
+            return self._discounted(day, kind, customer, issued_on, customer.discount)
+        if kind == "bank_fee":
+            fee = pick(self.rng, [fee for fee in FEES if fee <= customer.max_fee])
+            invoice = self.bill(customer, self.days_before(day, 3, 40), low=6_000)
+            return Line(day, kind, invoice.cents - fee, [invoice], pick(self.rng, SHARED_CHARGES))
+        return self._whole(day, kind, customer)
 
-    def _whole(self, kind: str, day: date) -> Line:
-        """One or more invoices paid in full, twice, or with something on top."""
-        customer = pick(self.rng, self.everyone)
+    def _whole(self, day: date, kind: str, customer: Customer) -> Line:
+        """One or more invoices paid in full, twice, in another currency, or with more on top."""
         count = int(self.rng.integers(2, 5)) if kind == "batch" else 1
         issued = [self.days_before(day, 3, 40) for _ in range(count)]
         invoices = [self.bill(customer, issued_on) for issued_on in issued]
         cents = sum(invoice.cents for invoice in invoices)
+        if kind == "fx":
+            cents = (cents * customer.rate + 5_000) // 10_000
+            return Line(day, kind, cents, invoices, currency=customer.foreign)
         if kind == "duplicate":
             invoices[0].issued_on = self.days_before(date(2026, 5, 20), 0, 30)
             invoices[0].paid_on = self.days_before(date(2026, 5, 31), 0, 10)
         if kind == "over_payment":
             step = pick(self.rng, (1_000, 5_000, 10_000, 100_000))
             cents = (cents // step + 1) * step  # rounded up generously
-        return Line(day, kind, customer, cents, customer.currency, invoices)
+        return Line(day, kind, cents, invoices)
 
-    def _early_discount(self, day: date) -> Line:
-        customer = pick(self.rng, self.with_discount)
-        assert customer.discount
-        tenths, days = customer.discount
-        invoice = self.bill(customer, self.days_before(day, 1, days))
-        return self._deducted(day, "early_discount", invoice, tenths)
-
-    def _bank_fee(self, day: date) -> Line:
-        customer = pick(self.rng, self.with_shared_fee)
-        fee = pick(self.rng, [fee for fee in FEES if fee <= (customer.max_fee or 0)])
-        invoice = self.bill(customer, self.days_before(day, 3, 40), low=6_000)
-        claim = pick(self.rng, SHARED_CHARGES)
-        paid = invoice.cents - fee
-        return Line(day, "bank_fee", customer, paid, customer.currency, [invoice], claim)
+    def _discounted(
+        self, day: date, kind: str, customer: Customer, issued_on: date, tenths: int
+    ) -> Line:
+        """An invoice paid less a discount."""
+        invoice = self.bill(customer, issued_on)
+        claim = f"LESS {tenths / 10:g}% DISC"
+        return Line(day, kind, less_discount(invoice.cents, tenths), [invoice], claim)
 
     def _short_payment(self, day: date) -> Line:
         """A third took a discount and a sixth a charge without a right to it; half paid a part."""
-        way = self.rng.random()
+        kind, way = "short_payment", self.rng.random()
         if way < 1 / 3:
             if self.rng.random() < 0.5:  # late
-                customer = pick(self.rng, self.with_discount)
-                assert customer.discount
-                tenths, days = customer.discount
+                customer = pick(self.rng, self.able["early_discount"])
+                days, tenths = customer.discount_days, customer.discount
                 issued_on = self.days_before(day, days + 1, days + 15)
             else:  # never agreed
                 customer = pick(self.rng, self.without_discount)
                 tenths, issued_on = 20, self.days_before(day, 1, 14)
-            return self._deducted(day, "short_payment", self.bill(customer, issued_on), tenths)
+            return self._discounted(day, kind, customer, issued_on, tenths)
         customer = pick(self.rng, self.everyone)
         invoice = self.bill(customer, self.days_before(day, 3, 40), low=6_000)
         if way < 1 / 2:
@@ -427,21 +419,7 @@ class _Month:
         else:
             paid = round(invoice.cents * self.rng.uniform(0.2, 0.8))
             claim = pick(self.rng, PARTS)
-        return Line(day, "short_payment", customer, paid, customer.currency, [invoice], claim)
-
-    def _deducted(self, day: date, kind: str, invoice: Invoice, tenths: int) -> Line:
-        """A line that pays an invoice less a discount."""
-        customer, paid = invoice.customer, less_discount(invoice.cents, tenths)
-        claim = f"LESS {tenths / 10:g}% DISC"
-        return Line(day, kind, customer, paid, customer.currency, [invoice], claim)
-
-    def _fx(self, day: date) -> Line:
-        customer = pick(self.rng, self.with_rate)
-        assert customer.foreign
-        currency, rate = customer.foreign
-        invoice = self.bill(customer, self.days_before(day, 3, 40))
-        paid = (invoice.cents * rate + 5_000) // 10_000
-        return Line(day, "fx", customer, paid, currency, [invoice])
+        return Line(day, kind, paid, [invoice], claim)
 
     def leave_open(self, each: int) -> None:
         """Add invoices that nobody pays this month, so that a wrong pick is possible."""
@@ -459,23 +437,29 @@ class _Month:
 
 def _payment(
     rng: np.random.Generator,
-    payment_id: str,
     line: Line,
     owners: dict[int, Customer],
     names: list[tuple[str, str, str]],
-) -> tuple[str, ...]:
-    """Write a bank line as a row of payments.csv."""
-    if line.customer is None:
+) -> dict[str, str]:
+    """Write a bank line as a row of payments.csv, without its number."""
+    if line.invoices:
+        customer = line.invoices[0].customer
+        payer, currency = _payer_name(rng, customer), line.currency or customer.currency
+        text = f"{_reference(rng, line, payer, owners)} {line.claim}".strip()
+    else:
+        currency = line.currency
         payer = " ".join((*names.pop(), pick(rng, list(SUFFIXES["USD"]))))
         digits = f"{rng.integers(10_000, 100_000)}"
         text = pick(rng, STRANGERS).format(name=payer.upper(), digits=digits)
-    else:
-        payer = _payer_name(rng, line.customer)
-        text = f"{_reference(rng, line, payer, owners)} {line.claim}".strip()
-    settles = ";".join(invoice.invoice_id for invoice in line.invoices)
-    amount = money(line.cents)
-    day = line.received_on.isoformat()
-    return payment_id, day, payer, amount, line.currency, text, settles, line.kind
+    return {
+        "received_on": line.received_on.isoformat(),
+        "payer_name": payer,
+        "amount": money(line.cents),
+        "currency": currency,
+        "remittance_text": text,
+        "settles_invoice": ";".join(invoice.invoice_id for invoice in line.invoices),
+        "kind": line.kind,
+    }
 
 
 def _payer_name(rng: np.random.Generator, customer: Customer) -> str:
@@ -537,19 +521,16 @@ def _terms(rng: np.random.Generator, customer: Customer) -> str:
         return ""
     facts = ["Early-payment discount: none.", "Bank charges: borne by the customer."]
     if customer.discount:
-        tenths, days = customer.discount
-        facts[0] = (
-            f"Early-payment discount: {tenths / 10:g}% if paid within {days} days of the "
-            "invoice date."
-        )
+        granted = f"{customer.discount / 10:g}% if paid within {customer.discount_days} days"
+        facts[0] = f"Early-payment discount: {granted} of the invoice date."
     if customer.max_fee:
         fee = money(customer.max_fee)
         facts[1] = f"Bank charges: shared; up to {fee} per transfer is accepted."
     if customer.foreign:
-        theirs, rate = customer.foreign
+        ours, theirs = customer.currency, customer.foreign
         facts.append(
-            f"Foreign currency: invoices in {customer.currency} may be paid in {theirs} "
-            f"at {rate / 10_000:.4f} {theirs} per {customer.currency}."
+            f"Foreign currency: invoices in {ours} may be paid in {theirs} "
+            f"at {customer.rate / 10_000:.4f} {theirs} per {ours}."
         )
     if customer.surplus:
         facts.append(f"Over-payments: {customer.surplus}.")
@@ -560,35 +541,29 @@ def _terms(rng: np.random.Generator, customer: Customer) -> str:
     return "\n\n".join([heading, *body]) + "\n"
 
 
-def _invoices_csv(invoices: list[Invoice]) -> str:
-    header = "invoice_id customer_id customer_name issued_on due_on amount currency paid_on".split()
-    rows = (
-        (
-            invoice.invoice_id,
-            (customer := invoice.customer).customer_id,
-            customer.name,
-            invoice.issued_on,
-            invoice.issued_on + timedelta(days=customer.days_to_pay),
-            money(invoice.cents),
-            customer.currency,
-            invoice.paid_on or "",
-        )
-        for invoice in invoices
-    )
-    return csv_text(header, rows)
+def _invoice(invoice: Invoice) -> dict[str, object]:
+    """An invoice as a row of invoices.csv."""
+    customer = invoice.customer
+    return {
+        "invoice_id": invoice.invoice_id,
+        "customer_id": customer.customer_id,
+        "customer_name": customer.name,
+        "issued_on": invoice.issued_on,
+        "due_on": invoice.issued_on + timedelta(days=customer.days_to_pay),
+        "amount": money(invoice.cents),
+        "currency": customer.currency,
+        "paid_on": invoice.paid_on,
+    }
 
 
-def _payments_csv(rng: np.random.Generator, rows: list[tuple[str, ...]], copies: int) -> str:
-    """Write the bank feed, with some lines delivered a second time up to three days later."""
-    header = (
-        "payment_id received_on payer_name amount currency remittance_text settles_invoice kind"
-    ).split()
-    again: list[tuple[str, ...]] = []
+def _with_copies(
+    rng: np.random.Generator, rows: list[dict[str, str]], copies: int
+) -> list[dict[str, str]]:
+    """The bank feed, with some lines delivered a second time up to three days later."""
+    again = []
     for i in rng.choice(len(rows), size=copies, replace=False):
-        payment_id, day, *middle, _ = rows[i]
-        later = date.fromisoformat(day) + timedelta(days=int(rng.integers(0, 4)))
-        last = min(later, date(2026, 6, 30)).isoformat()
-        again.append((payment_id, last, *middle, "redelivered"))
-    feed = [*rows, *again]
-    feed.sort(key=lambda row: row[1])  # stable: a line comes before its copy
-    return csv_text(header, feed)
+        day = date.fromisoformat(rows[i]["received_on"])
+        later = min(day + timedelta(days=int(rng.integers(0, 4))), date(2026, 6, 30))
+        again.append(rows[i] | {"received_on": later.isoformat(), "kind": "redelivered"})
+    # Stable: a line comes before its copy.
+    return sorted([*rows, *again], key=lambda row: row["received_on"])

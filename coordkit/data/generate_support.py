@@ -6,14 +6,14 @@ hand-written sentences in examples.csv, one per intent, with small talk around t
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from coordkit.data.generate_billing import MAX_TASKS, csv_text, draw_shares, money, pick
 
@@ -130,38 +130,29 @@ None of these questions moves money.
 
 @dataclass
 class Order:
-    """An order; its number is given when all orders are in order of date."""
+    """An order, as a row of orders.csv; numbered when all orders are in order of date."""
 
-    customer: int
+    order_id: str
+    customer_id: str
     placed_on: date
     status: str
     delivered_on: date | None
-    cents: int
+    total: int  # cents
+    currency: str
     paid_with: str
-    receipt: bool
-    number: int = 0
-
-    @property
-    def order_id(self) -> str:
-        """The number as printed: ORD-10231."""
-        return f"ORD-{self.number}"
+    receipt: str  # yes or no
 
 
 @dataclass
 class InvoiceLine:
     """A line of a customer's invoice; numbered by date."""
 
-    customer: int
+    customer_id: str
     issued_on: date
     description: str
     cents: int
     order: Order | None = None
-    number: int = 0
-
-    @property
-    def line_id(self) -> str:
-        """The number as printed: L-000123."""
-        return f"L-{self.number:06d}"
+    line_id: str = ""
 
 
 @dataclass
@@ -169,7 +160,7 @@ class Ticket:
     """A ticket before its message is written."""
 
     received_on: date
-    customer: int
+    customer_id: str
     intents: tuple[str, ...]
     order: Order | None  # the one that the customer means
     line: InvoiceLine | None = None  # the one that the invoice question is about
@@ -213,9 +204,14 @@ def generate_support(tasks: int, seed: int) -> dict[str, str]:
     tickets.sort(key=lambda ticket: ticket.received_on)
     sentences = _sentences()
     return {
-        "tickets.csv": _tickets_csv(rng, tickets, sentences),
-        "orders.csv": _orders_csv(shop),
-        "invoices.csv": _invoices_csv(shop),
+        "tickets.csv": csv_text(
+            {"ticket_id": f"TKT-{n:06d}"} | _ticket(rng, ticket, sentences)
+            for n, ticket in enumerate(tickets, start=1)
+        ),
+        "orders.csv": csv_text(
+            vars(order) | {"total": money(order.total)} for order in shop.orders
+        ),
+        "invoices.csv": csv_text(_invoice_lines(shop)),
         "examples.csv": EXAMPLES.read_text(encoding="utf-8"),
         **{f"policies/{name}.md": text for name, text in POLICIES.items()},
     }
@@ -231,45 +227,46 @@ def _with_second(rng: np.random.Generator, request: tuple[str, ...]) -> tuple[st
 def _refund_due(order: Order, day: date) -> int:
     """Apply the refund policy to an order; cents."""
     in_time = order.delivered_on is not None and (day - order.delivered_on).days <= 30
-    granted = order.receipt and (order.status == "lost" or in_time)
-    return order.cents if granted else 0
+    granted = order.receipt == "yes" and (order.status == "lost" or in_time)
+    return order.total if granted else 0
 
 
-@dataclass
 class _Shop:
     """The customers' orders and invoice lines."""
 
-    rng: np.random.Generator
-    size: int
-    orders: list[Order] = field(default_factory=list)
-    lines: list[InvoiceLine] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.currencies = draw_shares(self.rng, {"USD": 0.80, "EUR": 0.15, "GBP": 0.05}, self.size)
-        self.accounts = [self._account() for _ in range(self.size)]
-        self.unasked = [int(i) for i in self.rng.permutation(self.size)]
-        for customer in range(self.size):
+    def __init__(self, rng: np.random.Generator, size: int) -> None:
+        self.rng = rng
+        self.orders: list[Order] = []
+        self.lines: list[InvoiceLine] = []
+        self.customers = [f"C-{n:04d}" for n in range(1, size + 1)]
+        shares = {"USD": 0.80, "EUR": 0.15, "GBP": 0.05}
+        self.currency = dict(zip(self.customers, draw_shares(rng, shares, size), strict=True))
+        self.account = {customer: self._account() for customer in self.customers}
+        self.unasked = [self.customers[i] for i in rng.permutation(size)]
+        for customer in self.customers:
             # Something older, so that "the most recent" is a choice.
-            delivered_on = date(2026, 3, 1) - timedelta(days=int(self.rng.integers(0, 60)))
+            delivered_on = date(2026, 3, 1) - timedelta(days=int(rng.integers(0, 60)))
             self._add_order(customer, "old", delivered_on)
 
     def _account(self) -> str:
         return f"{pick(self.rng, ('card', 'card', 'paypal'))}-{self.rng.integers(10_000):04d}"
 
-    def _add_order(self, customer: int, progress: str, last_event: date) -> Order:
+    def _add_order(self, customer: str, progress: str, last_event: date) -> Order:
         """Add an order whose delivery, or else placing, was on `last_event`; bill it if shipped."""
         delivered = progress in ("recent", "old")
         placed_on = last_event - timedelta(days=int(self.rng.integers(3, 10)) if delivered else 0)
         while not 800 <= (cents := round(8_000 * self.rng.lognormal(0.0, 0.9))) <= 150_000:
             pass
         order = Order(
-            customer=customer,
+            order_id="",
+            customer_id=customer,
             placed_on=placed_on,
             status="delivered" if delivered else progress,
             delivered_on=last_event if delivered else None,
-            cents=cents,
-            paid_with=self.accounts[customer] if self.rng.random() < 0.7 else self._account(),
-            receipt=bool(self.rng.random() < RECEIPT),
+            total=cents,
+            currency=self.currency[customer],
+            paid_with=self.account[customer] if self.rng.random() < 0.7 else self._account(),
+            receipt="yes" if self.rng.random() < RECEIPT else "no",
         )
         self.orders.append(order)
         if progress not in ("processing", "cancelled"):
@@ -277,7 +274,7 @@ class _Shop:
             self.lines.append(InvoiceLine(customer, shipped_on, "Order", cents, order))
         return order
 
-    def _subscribe(self, customer: int, billing_day: int) -> InvoiceLine:
+    def _subscribe(self, customer: str, billing_day: int) -> InvoiceLine:
         """Add four monthly lines; return the one of June."""
         price = pick(self.rng, PLANS)
         for month, name in MONTHS.items():
@@ -291,7 +288,7 @@ class _Shop:
         rng = self.rng
         day = date(2026, 6, int(rng.integers(1, 31)))
         about_invoice = "invoice_question" in intents
-        customer = self.unasked.pop() if about_invoice else int(rng.integers(self.size))
+        customer = self.unasked.pop() if about_invoice else pick(rng, self.customers)
         ticket = Ticket(day, customer, intents, order=None)
         progress = next((shares for key, shares in PROGRESS.items() if key in intents), None)
         if progress:
@@ -306,9 +303,9 @@ class _Shop:
     def _add_irregularity(self, ticket: Ticket) -> None:
         """Let the June invoice double: by an annual renewal, or by charging the plan twice."""
         billing_day = int(self.rng.integers(1, min(ticket.received_on.day, 28) + 1))
-        plan = self._subscribe(ticket.customer, billing_day)
+        plan = self._subscribe(ticket.customer_id, billing_day)
         ticket.charged_twice = bool(self.rng.random() >= RENEWAL)
-        ticket.line = InvoiceLine(ticket.customer, plan.issued_on, plan.description, plan.cents)
+        ticket.line = InvoiceLine(ticket.customer_id, plan.issued_on, plan.description, plan.cents)
         if not ticket.charged_twice:
             ticket.line.description = "Annual renewal 2026-27"
             ticket.line.cents = round(plan.cents * self.rng.uniform(0.95, 1.05))
@@ -323,10 +320,10 @@ class _Shop:
         """Number orders and lines by date; within a day, in order of making."""
         self.orders.sort(key=lambda order: order.placed_on)
         for number, order in enumerate(self.orders, start=10_001):
-            order.number = number
+            order.order_id = f"ORD-{number}"
         self.lines.sort(key=lambda line: line.issued_on)
         for number, line in enumerate(self.lines, start=1):
-            line.number = number
+            line.line_id = f"L-{number:06d}"
             if line.order:
                 line.description = f"Order {line.order.order_id}"
 
@@ -334,37 +331,35 @@ class _Shop:
         """Decide which tickets give an order number: 75 %, a few of them somebody else's."""
         dates = defaultdict(list)
         for order in self.orders:
-            dates[order.customer].append(order.placed_on)
+            dates[order.customer_id].append(order.placed_on)
         could_omit = [i for i, ticket in enumerate(tickets) if _is_latest(ticket, dates)]
         wanted = min(round(NO_NUMBER * len(tickets)), len(could_omit))
         omitted = set(self.rng.choice(could_omit, size=wanted, replace=False)) if wanted else set()
         for i, ticket in enumerate(tickets):
             if i not in omitted:
                 foreign = self.rng.random() < FOREIGN_NUMBER
-                ticket.gives = self._someone_elses(ticket.customer) if foreign else ticket.order
+                ticket.gives = self._someone_elses(ticket.customer_id) if foreign else ticket.order
 
-    def _someone_elses(self, customer: int) -> Order:
-        while (order := pick(self.rng, self.orders)).customer == customer:
+    def _someone_elses(self, customer: str) -> Order:
+        while (order := pick(self.rng, self.orders)).customer_id == customer:
             pass
         return order
 
 
-def _is_latest(ticket: Ticket, dates: dict[int, list[date]]) -> bool:
+def _is_latest(ticket: Ticket, dates: dict[str, list[date]]) -> bool:
     """Say whether the order meant is the customer's only most recent one."""
     assert ticket.order
-    since = [
-        day for day in dates[ticket.customer] if ticket.order.placed_on <= day <= ticket.received_on
-    ]
+    first, last = ticket.order.placed_on, ticket.received_on
+    since = [day for day in dates[ticket.customer_id] if first <= day <= last]
     return len(since) == 1
 
 
 def _sentences() -> dict[str, list[str]]:
     """Read the example sentences by intent; small talk by its use: greeting, filler, closing."""
-    sentences = defaultdict(list)
-    for row in csv.DictReader(io.StringIO(EXAMPLES.read_text(encoding="utf-8"))):
-        use = row["wording_id"].partition("-")[0]
-        sentences[use if row["intent"] == "smalltalk" else row["intent"]].append(row["text"])
-    return sentences
+    rows = pd.read_csv(EXAMPLES)
+    use = rows["wording_id"].str.partition("-")[0]
+    by = rows["intent"].where(rows["intent"] != "smalltalk", use)
+    return {str(name): list(texts) for name, texts in rows["text"].groupby(by)}
 
 
 def _message(rng: np.random.Generator, ticket: Ticket, sentences: dict[str, list[str]]) -> str:
@@ -392,77 +387,37 @@ def _fill(rng: np.random.Generator, text: str, order: Order | None) -> str:
     ways = ["ORD-{}", "ORD-{}", "ORD-{}", "#{}", "ord-{}"]
     if "order" not in text.replace("{order}", "").lower():
         ways.append("order {}")
-    return text.replace("{order}", pick(rng, ways).format(order.number))
+    return text.replace("{order}", pick(rng, ways).format(order.order_id.removeprefix("ORD-")))
 
 
-def _tickets_csv(
-    rng: np.random.Generator, tickets: list[Ticket], sentences: dict[str, list[str]]
-) -> str:
-    header = (
-        "ticket_id received_on customer_id message intents order_id refund_amount invoice_line"
-    ).split()
-    rows = (
-        (
-            f"TKT-{n:06d}",
-            ticket.received_on,
-            _customer_id(ticket.customer),
-            _message(rng, ticket, sentences),
-            ";".join(ticket.intents),
-            ticket.subject.order_id if ticket.subject else "",
-            money(ticket.refund),
-            ticket.line.line_id if ticket.line else "",
-        )
-        for n, ticket in enumerate(tickets, start=1)
-    )
-    return csv_text(header, rows)
+def _ticket(
+    rng: np.random.Generator, ticket: Ticket, sentences: dict[str, list[str]]
+) -> dict[str, object]:
+    """A ticket as a row of tickets.csv, without its number."""
+    return {
+        "received_on": ticket.received_on,
+        "customer_id": ticket.customer_id,
+        "message": _message(rng, ticket, sentences),
+        "intents": ";".join(ticket.intents),
+        "order_id": ticket.subject.order_id if ticket.subject else "",
+        "refund_amount": money(ticket.refund),
+        "invoice_line": ticket.line.line_id if ticket.line else "",
+    }
 
 
-def _customer_id(customer: int) -> str:
-    return f"C-{customer + 1:04d}"
-
-
-def _orders_csv(shop: _Shop) -> str:
-    header = (
-        "order_id customer_id placed_on status delivered_on total currency paid_with receipt"
-    ).split()
-    rows = (
-        (
-            order.order_id,
-            _customer_id(order.customer),
-            order.placed_on,
-            order.status,
-            order.delivered_on or "",
-            money(order.cents),
-            shop.currencies[order.customer],
-            order.paid_with,
-            "yes" if order.receipt else "no",
-        )
-        for order in shop.orders
-    )
-    return csv_text(header, rows)
-
-
-def _invoices_csv(shop: _Shop) -> str:
-    header = (
-        "line_id invoice_id customer_id issued_on description amount currency order_id"
-    ).split()
+def _invoice_lines(shop: _Shop) -> Iterator[dict[str, object]]:
+    """The rows of invoices.csv."""
     numbers: dict[object, int] = {}  # one invoice per order, or per customer and day
-
-    def invoice_id(line: InvoiceLine) -> str:
-        key = line.order.order_id if line.order else (line.customer, line.issued_on)
-        return f"INV-{numbers.setdefault(key, 20_001 + len(numbers))}"
-
-    rows = (
-        (
-            line.line_id,
-            invoice_id(line),
-            _customer_id(line.customer),
-            line.issued_on,
-            line.description,
-            money(line.cents),
-            shop.currencies[line.customer],
-            line.order.order_id if line.order else "",
-        )
-        for line in shop.lines
-    )
-    return csv_text(header, rows)
+    for line in shop.lines:
+        order_id = line.order.order_id if line.order else ""
+        invoice = order_id or (line.customer_id, line.issued_on)
+        yield {
+            "line_id": line.line_id,
+            "invoice_id": f"INV-{numbers.setdefault(invoice, 20_001 + len(numbers))}",
+            "customer_id": line.customer_id,
+            "issued_on": line.issued_on,
+            "description": line.description,
+            "amount": money(line.cents),
+            "currency": shop.currency[line.customer_id],
+            "order_id": order_id,
+        }

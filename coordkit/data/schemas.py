@@ -7,11 +7,10 @@ named by file, row and column.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 import pandas as pd
 
@@ -58,7 +57,8 @@ class Kind:
     Args:
         rules: of those that a cell breaks, the first is reported.
         value: the value of a cell that breaks none.
-        reads: ``date`` or ``amount`` where it may be written in several ways.
+        reads: where it may be written in several ways, the setting that tells: ``dates`` or
+            ``decimal``.
         blank: whether a cell may be blank; then its value is "".
     """
 
@@ -67,9 +67,19 @@ class Kind:
     reads: str = ""
     blank: bool = False
 
+    def wrong(self, cell: str) -> str:
+        """What is wrong with a cell; empty if nothing."""
+        if not cell and self.blank:
+            return ""
+        return next((what for what, right in (LENGTH, *self.rules) if not right(cell)), "")
+
+    def sound(self, cell: str) -> bool:
+        """Whether nothing is wrong with a cell."""
+        return not self.wrong(cell)
+
     def of(self, cell: str) -> object:
-        """The value of a sound cell."""
-        return self.value(cell) if cell or not self.blank else ""
+        """The value of a cell; one that is blank or wrong stays text."""
+        return self.value(cell) if cell and self.sound(cell) else cell
 
 
 def _is_amount(cell: str) -> bool:
@@ -112,6 +122,10 @@ def _choice(options: Iterable[str], aliases: dict[str, str] | None = None, many:
     )
 
 
+def _or_blank(kind: Kind) -> Kind:
+    return replace(kind, blank=True)
+
+
 _FILLED: Rule = ("is blank; fill it in", bool)
 _NO_LIST: Rule = (
     'has a ";", which separates ids in a list; give one id without it',
@@ -122,27 +136,23 @@ _MONEY: tuple[Rule, ...] = (
     ("is negative; amounts here are positive", lambda cell: Decimal(cell) >= 0),
     (f"is above {MAX_AMOUNT:,}; check the decimal point", lambda c: Decimal(c) <= MAX_AMOUNT),
 )
-_NOT_ZERO: Rule = (
-    "is zero; remove the row or correct the amount",
-    lambda cell: Decimal(cell) != 0,
+_NOT_ZERO: Rule = ("is zero; remove the row or correct the amount", lambda c: Decimal(c) != 0)
+_A_DATE: Rule = ("is not a date; write it like 2026-06-30", _is_date)
+_A_CODE: Rule = (
+    "is not an ISO 4217 currency code; write it like EUR",
+    lambda cell: _code(cell) in CURRENCIES,
 )
 
 ANY = Kind(blank=True)
 TEXT = Kind((_FILLED,))
 ID = Kind((_NO_LIST, _FILLED))
 IDS = Kind(value=_ids, blank=True)
-MONEY_OR_ZERO = Kind(_MONEY, _cents, reads="amount")
+MONEY_OR_ZERO = Kind(_MONEY, _cents, reads="decimal")
 MONEY = replace(MONEY_OR_ZERO, rules=(*_MONEY, _NOT_ZERO))
-DATE = Kind(
-    (("is not a date; write it like 2026-06-30", _is_date),), date.fromisoformat, reads="date"
-)
-DATE_OR_BLANK = replace(DATE, blank=True)
-CURRENCY = Kind(
-    (("is not an ISO 4217 currency code; write it like EUR", lambda c: _code(c) in CURRENCIES),),
-    _code,
-)
-PAYMENT_KIND = replace(_choice([*KINDS, "redelivered"], KIND_ALIASES), blank=True)
-INTENT_LIST = replace(_choice(INTENTS, many=";"), blank=True)
+DATE = Kind((_A_DATE,), date.fromisoformat, reads="dates")
+CURRENCY = Kind((_A_CODE,), _code)
+PAYMENT_KIND = _choice([*KINDS, "redelivered"], KIND_ALIASES)
+INTENT_LIST = _choice(INTENTS, many=";")
 
 
 @dataclass(frozen=True)
@@ -155,10 +165,10 @@ class Table:
         key: no two rows may share it.
         optional: columns that may be absent: then blank.
         labels: columns that may all be absent; without the first the others are something else.
+        refers: column of ids -> the table and the column that must have them.
         required: whether the table may be absent.
-        guess: whether files and columns of other names may be taken for it.
-        numbered: a column that the row's number stands in for where the file has none.
-        feed: whether it is a bank's: then what is below zero was paid, not received.
+        feed: whether it is a bank's: then the row's number stands in for an id that the file has
+            not, and what is below zero was paid, not received.
     """
 
     name: str
@@ -166,9 +176,8 @@ class Table:
     key: str = ""
     optional: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    refers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     required: bool = True
-    guess: bool = True
-    numbered: str = ""
     feed: bool = False
 
     def empty(self) -> pd.DataFrame:
@@ -176,133 +185,112 @@ class Table:
         return pd.DataFrame(columns=list(self.columns), dtype=object)
 
 
+def _columns(names: str, **others: Kind) -> dict[str, Kind]:
+    """Columns by name: dates, amounts and currencies as they are called, other kinds as said."""
+    usual = {"amount": MONEY, "total": MONEY, "currency": CURRENCY} | others
+    return {name: usual.get(name, DATE if name.endswith("_on") else TEXT) for name in names.split()}
+
+
+INVOICE, ORDER, LINE = ("invoices", "invoice_id"), ("orders", "order_id"), ("invoices", "line_id")
 BILLING_LABELS = ("kind", "settles_invoice")
 SUPPORT_LABELS = ("intents", "order_id", "refund_amount", "invoice_line")
 
 INVOICES = Table(
     "invoices",
-    {
-        "invoice_id": ID,
-        "customer_id": TEXT,
-        "customer_name": TEXT,
-        "issued_on": DATE,
-        "due_on": DATE,
-        "amount": MONEY,
-        "currency": CURRENCY,
-        "paid_on": DATE_OR_BLANK,
-    },
+    _columns(
+        "invoice_id customer_id customer_name issued_on due_on amount currency paid_on",
+        invoice_id=ID,
+        paid_on=_or_blank(DATE),
+    ),
     key="invoice_id",
     optional=("paid_on",),
 )
 PAYMENTS = Table(
     "payments",
-    {
-        "payment_id": TEXT,
-        "received_on": DATE,
-        "payer_name": TEXT,
-        "amount": MONEY,
-        "currency": CURRENCY,
-        "remittance_text": ANY,
-        "settles_invoice": IDS,
-        "kind": PAYMENT_KIND,
-    },
+    _columns(
+        "payment_id received_on payer_name amount currency remittance_text settles_invoice kind",
+        remittance_text=ANY,
+        settles_invoice=IDS,
+        kind=_or_blank(PAYMENT_KIND),
+    ),
     labels=BILLING_LABELS,
-    numbered="payment_id",
+    refers={"settles_invoice": INVOICE},
     feed=True,
 )
 CUSTOMERS = Table(
     "customers",
-    {
-        "customer_id": TEXT,
-        "customer_name": TEXT,
-        "also_known_as": IDS,
-        "currency": CURRENCY,
-    },
+    _columns("customer_id customer_name also_known_as currency", also_known_as=IDS),
     key="customer_id",
     optional=("also_known_as", "currency"),
     required=False,
 )
 TICKETS = Table(
     "tickets",
-    {
-        "ticket_id": TEXT,
-        "received_on": DATE,
-        "customer_id": TEXT,
-        "message": TEXT,
-        "intents": INTENT_LIST,
-        "order_id": ANY,
-        "refund_amount": replace(MONEY_OR_ZERO, blank=True),
-        "invoice_line": ANY,
-    },
+    _columns(
+        "ticket_id received_on customer_id message intents order_id refund_amount invoice_line",
+        intents=_or_blank(INTENT_LIST),
+        order_id=ANY,
+        refund_amount=_or_blank(MONEY_OR_ZERO),
+        invoice_line=ANY,
+    ),
     key="ticket_id",
     labels=SUPPORT_LABELS,
+    refers={"order_id": ORDER, "invoice_line": LINE},
 )
 ORDERS = Table(
     "orders",
-    {
-        "order_id": ID,
-        "customer_id": TEXT,
-        "placed_on": DATE,
-        "status": _choice(["processing", "shipped", "delivered", "cancelled", "lost"]),
-        "delivered_on": DATE_OR_BLANK,
-        "total": MONEY,
-        "currency": CURRENCY,
-        "paid_with": TEXT,
-        "receipt": _choice(["yes", "no"], YES_NO),
-    },
+    _columns(
+        "order_id customer_id placed_on status delivered_on total currency paid_with receipt",
+        order_id=ID,
+        status=_choice(["processing", "shipped", "delivered", "cancelled", "lost"]),
+        delivered_on=_or_blank(DATE),
+        receipt=_choice(["yes", "no"], YES_NO),
+    ),
     key="order_id",
 )
 INVOICE_LINES = Table(
     "invoices",
-    {
-        "line_id": ID,
-        "invoice_id": TEXT,
-        "customer_id": TEXT,
-        "issued_on": DATE,
-        "description": TEXT,
-        "amount": MONEY,
-        "currency": CURRENCY,
-        "order_id": ANY,
-    },
+    _columns(
+        "line_id invoice_id customer_id issued_on description amount currency order_id",
+        line_id=ID,
+        order_id=ANY,
+    ),
     key="line_id",
+    refers={"order_id": ORDER},
     required=False,
 )
 SENTENCES = Table(
     "examples",
-    {"text": TEXT, "intent": _choice([*INTENTS, "smalltalk"]), "wording_id": TEXT},
+    _columns("text intent wording_id", intent=_choice([*INTENTS, "smalltalk"])),
     required=False,
-    guess=False,
 )
 BILLING_LABEL_FILE = Table(
     "labels",
-    {
-        "payment_id": TEXT,
-        "kind": _choice([*KINDS, "redelivered"], KIND_ALIASES),
-        "settles_invoice": IDS,
-    },
+    _columns("payment_id kind settles_invoice", kind=PAYMENT_KIND, settles_invoice=IDS),
     key="payment_id",
+    refers={"payment_id": ("payments", "payment_id"), "settles_invoice": INVOICE},
     required=False,
-    guess=False,
 )
 SUPPORT_LABEL_FILE = Table(
     "labels",
-    {
-        "ticket_id": TEXT,
-        "intents": replace(INTENT_LIST, blank=False),
-        "order_id": ANY,
-        "refund_amount": MONEY_OR_ZERO,
-        "invoice_line": ANY,
-    },
+    _columns(
+        "ticket_id intents order_id refund_amount invoice_line",
+        intents=INTENT_LIST,
+        order_id=ANY,
+        refund_amount=MONEY_OR_ZERO,
+        invoice_line=ANY,
+    ),
     key="ticket_id",
+    refers={"ticket_id": ("tickets", "ticket_id"), "order_id": ORDER, "invoice_line": LINE},
     required=False,
-    guess=False,
 )
 TABLES = {
     "billing": (INVOICES, PAYMENTS, CUSTOMERS),
     "support": (TICKETS, ORDERS, INVOICE_LINES),
 }
 ALL_TABLES = (
-    *(table for tables in TABLES.values() for table in tables),
+    *TABLES["billing"],
+    *TABLES["support"],
     SENTENCES,
     BILLING_LABEL_FILE,
     SUPPORT_LABEL_FILE,
@@ -315,7 +303,7 @@ def show(cell: str) -> str:
 
 
 def validate(
-    cells: pd.DataFrame, table: Table, file: str, theirs: dict[str, str]
+    cells: pd.DataFrame, table: Table, file: str, theirs: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[str]]:
     """Hold a table of text against what it must look like.
 
@@ -326,72 +314,43 @@ def validate(
         theirs: what a column is called in the file.
     Returns: the table of values (cells that are wrong stay text), and what is wrong with it.
     """
+    import pandera.pandas as pa
     from pandera.errors import SchemaErrors
 
-    problems: list[str] = []
-    try:
-        _schema(table, tuple(cells.columns)).validate(cells, lazy=True)
-    except SchemaErrors as error:
-        problems = _lines(error.failure_cases, table, file, theirs)
-    frame = pd.DataFrame(index=cells.index, columns=list(table.columns), dtype=object)
-    for name, kind in table.columns.items():
-        if name not in cells:
-            frame[name] = pd.Series("", index=cells.index, dtype=object)
-        else:
-            value = _value_if_sound if problems else Kind.of
-            values = [value(kind, cell) for cell in cells[name]]
-            frame[name] = pd.Series(values, index=cells.index, dtype=object)
-    return frame, problems
-
-
-def _value_if_sound(kind: Kind, cell: str) -> object:
-    sound = all(right(cell) for _, right in kind.rules)  # all() stops at the first that is broken
-    return kind.of(cell) if sound else cell
-
-
-def _schema(table: Table, columns: tuple[str, ...]) -> Any:
-    import pandera.pandas as pa
-
-    return pa.DataFrameSchema(
+    schema = pa.DataFrameSchema(
         {
             name: pa.Column(
                 object,
-                [_check(kind, place) for place in range(len(kind.rules) + 1)],
+                pa.Check(kind.sound, element_wise=True),
                 unique=name == table.key,
                 report_duplicates="exclude_first",
             )
             for name, kind in table.columns.items()
-            if name in columns
+            if name in cells
         }
     )
+    problems: list[str] = []
+    try:
+        schema.validate(cells, lazy=True)
+    except SchemaErrors as error:
+        problems = _lines(error.failure_cases, table, file, theirs)
+    values = {
+        name: [kind.of(cell) for cell in cells[name]] if name in cells else ""
+        for name, kind in table.columns.items()
+    }
+    return pd.DataFrame(values, index=cells.index, dtype=object), problems
 
 
-def _check(kind: Kind, place: int) -> Any:
-    """One rule as a pandera check; it lets pass what breaks an earlier rule of the column."""
-    import pandera.pandas as pa
-
-    rules = (LENGTH, *kind.rules)
-
-    def sound(cell: str) -> bool:
-        if not cell and kind.blank:
-            return True
-        return not all(right(cell) for _, right in rules[:place]) or rules[place][1](cell)
-
-    return pa.Check(sound, element_wise=True, error=rules[place][0])
-
-
-def _lines(cases: pd.DataFrame, table: Table, file: str, theirs: dict[str, str]) -> list[str]:
+def _lines(cases: pd.DataFrame, table: Table, file: str, theirs: Mapping[str, str]) -> list[str]:
     """pandera's failure cases as lines, in the order of rows and columns."""
-    order = list(table.columns)
+    place = {name: i for i, name in enumerate(table.columns)}
     found = [
-        (int(row), order.index(column), check, str(cell))
-        for row, column, check, cell in zip(
-            cases["index"], cases["column"], cases["check"], cases["failure_case"], strict=True
-        )
+        (int(row), place[name], check == "field_uniqueness", name, str(cell))
+        for row, name, check, cell in cases[["index", "column", "check", "failure_case"]].to_numpy()
     ]
     twice = "stands in an earlier row already; remove one of them"
     return [
-        f"{file} row {row}, column {theirs.get(order[place], order[place])}: {show(cell)} "
-        f"{twice if check == 'field_uniqueness' else check}"
-        for row, place, check, cell in sorted(found)
+        f"{file} row {row}, column {theirs.get(name, name)}: {show(cell)} "
+        f"{twice if again else table.columns[name].wrong(cell)}"
+        for row, _, again, name, cell in sorted(found)
     ]

@@ -6,23 +6,14 @@ header is row 1), column and remedy, and raises them together as one `DataError`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from coordkit.data.columns import (
-    Columns,
-    Lines,
-    add_line,
-    apply,
-    find,
-    no_file,
-    read_said,
-    to_paste,
-)
+from coordkit.data.columns import Columns, Lines, apply, find, no_file, read_said, to_paste
 from coordkit.data.files import MAX_CELL, DataError, read_text
 from coordkit.data.generate_billing import house_rules
 from coordkit.data.generate_support import EXAMPLES, POLICIES
@@ -80,15 +71,13 @@ def read_billing(directory: Path) -> BillingTables:
     Raises: DataError naming everything that is wrong.
     """
     folder = _Folder(directory)
-    invoices = folder.read(INVOICES)
-    payments = folder.read(PAYMENTS)
-    customers = folder.read(CUSTOMERS)
+    tables = folder.read_all(INVOICES, PAYMENTS, CUSTOMERS)
     documents = {"terms/house": DEFAULT_HOUSE} | folder.documents("terms")
-    folder.check_known(PAYMENTS, payments, "settles_invoice", invoices, INVOICES)
+    folder.check_unmatched(PAYMENTS, tables["payments"])
     if PAYMENTS.name not in folder.lost:
-        folder.problems += _payment_problems(payments, folder.file(PAYMENTS))
+        _check_repeated(folder, tables["payments"])
     folder.complain()
-    return BillingTables(_plain(invoices), _plain(payments), _plain(customers), documents)
+    return BillingTables(**_numbered_anew(tables), documents=documents)
 
 
 def read_support(directory: Path) -> SupportTables:
@@ -102,33 +91,21 @@ def read_support(directory: Path) -> SupportTables:
     Raises: DataError naming everything that is wrong.
     """
     folder = _Folder(directory)
-    tickets = folder.read(TICKETS)
-    orders = folder.read(ORDERS)
-    lines = folder.read(INVOICE_LINES)
-    examples = folder.read(SENTENCES)
-    if examples.empty:
-        examples = _Folder(EXAMPLES.parent).read(SENTENCES)
+    tables = folder.read_all(TICKETS, ORDERS, INVOICE_LINES, SENTENCES)
+    if tables["examples"].empty:
+        tables["examples"] = _Folder(EXAMPLES.parent).read(SENTENCES)
     documents = {f"policies/{name}": text for name, text in POLICIES.items()}
     documents |= folder.documents("policies")
-    folder.check_known(TICKETS, tickets, "order_id", orders, ORDERS)
-    folder.check_known(TICKETS, tickets, "invoice_line", lines, INVOICE_LINES)
-    folder.check_known(INVOICE_LINES, lines, "order_id", orders, ORDERS)
-    for row, status, delivered_on in _cells(orders, "status", "delivered_on"):
+    for row, status, delivered_on in _cells(tables["orders"], "status", "delivered_on"):
         if (status == "delivered") != (delivered_on != ""):
-            folder.problems.append(
-                f"{folder.file(ORDERS)} row {row}, column delivered_on: give a date if the status "
-                f'is delivered, and only then; the status is "{status}"'
-            )
-    for row, intents, refund in _cells(tickets, "intents", "refund_amount"):
+            what = "give a date if the status is delivered, and only then; the status is"
+            folder.note(ORDERS, row, "delivered_on", f'{what} "{status}"')
+    for row, intents, refund in _cells(tables["tickets"], "intents", "refund_amount"):
         if intents and refund == "":
-            folder.problems.append(
-                f"{folder.file(TICKETS)} row {row}, column refund_amount: is blank; a labelled "
-                "ticket has an amount, 0.00 for none"
-            )
+            what = "is blank; a labelled ticket has an amount, 0.00 for none"
+            folder.note(TICKETS, row, "refund_amount", what)
     folder.complain()
-    return SupportTables(
-        _plain(tickets), _plain(orders), _plain(lines), _plain(examples), documents
-    )
+    return SupportTables(**_numbered_anew(tables), documents=documents)
 
 
 def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.DataFrame:
@@ -141,24 +118,12 @@ def read_labels(directory: Path, tables: BillingTables | SupportTables) -> pd.Da
     Raises: DataError naming everything that is wrong.
     """
     folder = _Folder(directory)
-    if isinstance(tables, BillingTables):
-        labels = folder.read(BILLING_LABEL_FILE)
-        folder.check_known(BILLING_LABEL_FILE, labels, "payment_id", tables.payments, PAYMENTS)
-        folder.check_known(BILLING_LABEL_FILE, labels, "settles_invoice", tables.invoices, INVOICES)
-        folder.problems += [
-            f"{folder.file(BILLING_LABEL_FILE)} row {row}, column settles_invoice: blank goes with "
-            f'the kind unmatched, and only with it; the kind is "{kind}"'
-            for row, kind, settles in _cells(labels, "kind", "settles_invoice")
-            if (kind == "unmatched") != (settles == "")
-        ]
-    else:
-        labels = folder.read(SUPPORT_LABEL_FILE)
-        folder.check_known(SUPPORT_LABEL_FILE, labels, "ticket_id", tables.tickets, TICKETS)
-        folder.check_known(SUPPORT_LABEL_FILE, labels, "order_id", tables.orders, ORDERS)
-        lines = tables.invoices
-        folder.check_known(SUPPORT_LABEL_FILE, labels, "invoice_line", lines, INVOICE_LINES)
+    table = BILLING_LABEL_FILE if isinstance(tables, BillingTables) else SUPPORT_LABEL_FILE
+    labels = folder.read(table)
+    folder.check_references(table, labels, vars(tables))
+    folder.check_unmatched(table, labels)
     folder.complain()
-    return _plain(labels)
+    return labels.reset_index(drop=True)
 
 
 class _Folder:
@@ -177,9 +142,16 @@ class _Folder:
         self._paste: Lines = {}
         self._files: dict[str, str] = {}
 
-    def file(self, table: Table) -> str:
+    def file(self, table: str) -> str:
         """The name of a table's file, for messages."""
-        return self._files.get(table.name, f"{table.name}.csv")
+        return self._files.get(table, f"{table}.csv")
+
+    def read_all(self, *tables: Table) -> dict[str, pd.DataFrame]:
+        """Tables as `read` gives them, by name; their references are checked."""
+        frames = {table.name: self.read(table) for table in tables}
+        for table in tables:
+            self.check_references(table, frames[table.name], frames)
+        return frames
 
     def read(self, table: Table) -> pd.DataFrame:
         """A table of values, its index the row in the file; empty if the file cannot be used.
@@ -195,19 +167,19 @@ class _Folder:
             return table.empty()
         if raw is None:
             if table.required:
-                problem, near = no_file(self.path, table)
+                problem, lines = no_file(self.path, table)
                 self.problems.append(problem)
                 self.lost.add(table.name)
-                if near is not None:
-                    add_line(self._paste, table.name, "file", near, "" if near else "its name")
+                self._paste |= lines
             return table.empty()
         self._files[table.name] = raw.file
-        mapped = apply(mapping, raw, table, said)
-        frame, problems = validate(mapped.cells, table, raw.file, dict(mapping.columns))
+        mapped = apply(mapping, raw, table)
+        frame, problems = validate(mapped.cells, table, raw.file, mapping.columns)
         self.problems += [*mapped.problems, *raw.problems, *problems]
         self._paste |= mapped.paste
-        self.lost |= {table.name} if raw.problems else set()
-        return frame.drop(columns=list(mapped.unjudged))
+        if raw.problems:
+            self.lost.add(table.name)
+        return frame.drop(columns=mapped.unjudged)
 
     def documents(self, folder: str) -> dict[str, str]:
         """The Markdown files of a folder, by source id such as "terms/house"."""
@@ -222,21 +194,31 @@ class _Folder:
                 self.problems += error.problems
         return found
 
-    def check_known(
-        self, table: Table, frame: pd.DataFrame, column: str, known: pd.DataFrame, other: Table
+    def check_references(
+        self, table: Table, frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]
     ) -> None:
-        """Note ids in a column that the key of another table does not have, if it could be read."""
-        key = other.key or column
-        if other.name in self.lost or column not in frame or key not in known:
-            return
-        keys = set(known[key])
-        for row, ids in frame[column].items():
-            self.problems += [
-                f"{self.file(table)} row {row}, column {column}: {show(one)} is not in "
-                f"{self.file(other)}; correct it or add it there"
-                for one in str(ids).split(";")
-                if one and one not in keys
-            ]
+        """Note ids that the table which should have them has not, if that could be read."""
+        for column, (other, key) in table.refers.items():
+            if other in self.lost or key not in tables[other]:
+                continue
+            known = set(tables[other][key])
+            for row, ids in _cells(frame, column):
+                for one in filter(None, str(ids).split(";")):
+                    if one not in known:
+                        remedy = f"is not in {self.file(other)}; correct it or add it there"
+                        self.note(table, row, column, f"{show(one)} {remedy}")
+
+    def check_unmatched(self, table: Table, frame: pd.DataFrame) -> None:
+        """Note payments that settle an invoice and are unmatched, or neither."""
+        for row, kind, settles in _cells(frame, "kind", "settles_invoice"):
+            if kind not in ("", "redelivered") and (kind == "unmatched") != (settles == ""):
+                what = f"{show(settles)} does not go with the kind {show(kind)}"
+                what += "; blank goes with the kind unmatched, and only with it"
+                self.note(table, row, "settles_invoice", what)
+
+    def note(self, table: Table, row: int, column: str, what: str) -> None:
+        """Note what is wrong with a cell."""
+        self.problems.append(f"{self.file(table.name)} row {row}, column {column}: {what}")
 
     def complain(self) -> None:
         """Raise what was found, if anything."""
@@ -266,8 +248,8 @@ def write_dataset(files: dict[str, str], out: Path) -> None:
         path.write_bytes(text.encode("utf-8"))
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.reset_index(drop=True)
+def _numbered_anew(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {name: frame.reset_index(drop=True) for name, frame in tables.items()}
 
 
 def _cells(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
@@ -277,27 +259,19 @@ def _cells(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
     return zip(frame.index, *(frame[column] for column in columns), strict=True)
 
 
-def _payment_problems(payments: pd.DataFrame, file: str) -> Iterator[str]:
-    """Find payment numbers used twice and labels that contradict each other."""
+def _check_repeated(folder: _Folder, payments: pd.DataFrame) -> None:
+    """Note payment numbers used twice for what is not the same line."""
     content = ("payer_name", "amount", "currency", "remittance_text", "settles_invoice")
     first: dict[str, list[object]] = {}
     for row, payment_id, kind, *line in _cells(payments, "payment_id", "kind", *content):
-        where = f"{file} row {row}, column"
-        if kind == "redelivered":
-            if first.get(payment_id) != line:
-                yield (
-                    f"{where} kind: redelivered, but no earlier row has the payment_id "
-                    f"{show(payment_id)} and the same content; correct the kind or the row"
-                )
-            continue
-        if payment_id in first and not (kind == "" and first[payment_id] == line):
-            yield (
-                f"{where} payment_id: {show(payment_id)} stands in an earlier row already; "
-                "a line delivered twice is identical and has the kind redelivered"
-            )
-        if kind and (kind == "unmatched") != (line[-1] == ""):
-            yield (
-                f"{where} settles_invoice: {show(line[-1])} does not go with the kind "
-                f"{show(kind)}; it is blank for unmatched, and only then"
-            )
-        first.setdefault(payment_id, line)
+        same = first.get(payment_id) == line
+        if kind == "redelivered" and not same:
+            what = "redelivered, but no earlier row has the payment_id"
+            remedy = "and the same content; correct the kind or the row"
+            folder.note(PAYMENTS, row, "kind", f"{what} {show(payment_id)} {remedy}")
+        elif payment_id in first and not (kind in ("", "redelivered") and same):
+            what = f"{show(payment_id)} stands in an earlier row already"
+            remedy = "a line delivered twice is identical and has the kind redelivered"
+            folder.note(PAYMENTS, row, "payment_id", f"{what}; {remedy}")
+        elif kind != "redelivered":
+            first.setdefault(payment_id, line)

@@ -133,7 +133,12 @@ BROKEN_BILLING = [
     ("invoices.csv", "100.00", "0.00", r"row 2, column amount: '0.00' is zero"),
     ("invoices.csv", "100.00", "1000000000.01", r"row 2, column amount: .* above 1,000,000,000"),
     ("invoices.csv", "100.00", "9" * 5_000, r"row 2, column amount: .* above 1,000,000,000"),
-    ("invoices.csv", "2026-06-01", "01/06/2026", r"row 2, column issued_on: .* is not a date"),
+    (
+        "invoices.csv",
+        "2026-06-01",
+        "01/06/2026",
+        r"row 2, column issued_on: .* can be 2026-06-01 or",
+    ),
     ("invoices.csv", "2026-06-01", "2026-02-30", r"row 2, column issued_on: .* is not a date"),
     ("invoices.csv", "50.5,USD", "50.5,USX", r"row 3, column currency: 'USX' is not an ISO 4217"),
     ("invoices.csv", "W2", "W1", r"row 3, column invoice_id: 'W1' stands in an earlier row"),
@@ -281,7 +286,7 @@ def test_the_message_shows_twenty_problems_and_the_error_survives_pickling():
     cells = [f"a.csv row {i}, column x: bad" for i in range(9)]
     lines = str(DataError([*cells, "b.csv row 2, column y: bad"])).splitlines()
     assert len(lines) == 7 and lines[5] == "b.csv row 2, column y: bad"
-    assert lines[6] == "and 4 more, 4 of them in a.csv, column x"
+    assert lines[6] == "and 4 more"
     again = pickle.loads(pickle.dumps(DataError(cells, "[x]")))
     assert (again.problems, again.paste) == (cells, "[x]")
 
