@@ -133,27 +133,27 @@ def human_response(
     trials: pd.DataFrame, floor: float, accuracy: float, per_review: float, per_failure: float
 ) -> Shown:
     """What the sliders of `human_explorer` show; arguments as for `operate`."""
-    sweep = [operate(trials, f, accuracy, per_review, per_failure) for f in FLOORS]
+    sweep = {f: operate(trials, f, accuracy, per_review, per_failure) for f in FLOORS}
     here = operate(trials, floor, accuracy, per_review, per_failure)
-    best = min(range(len(FLOORS)), key=lambda i: sweep[i].cost)
+    cheapest, best = min(sweep.items(), key=lambda at: at[1].cost)
     text = (
         f"Floor {floor:.2f}: {here.escalated:.1%} of tasks go to a person, {here.failed:.1%} fail, "
         f"{here.cost:.2f} USD per task "
         f"(reviews {per_review * here.escalated:.2f}, failures {per_failure * here.failed:.2f}). "
-        f"Cheapest here: floor {FLOORS[best]:.2f}, {sweep[best].escalated:.1%} to a person, "
-        f"{sweep[best].cost:.2f} USD."
+        f"Cheapest here: floor {cheapest:.2f}, {best.escalated:.1%} to a person, "
+        f"{best.cost:.2f} USD."
     )
-    x = [100 * o.escalated for o in sweep]
+    x = [100 * o.escalated for o in sweep.values()]
     traces: list[dict[str, Any]] = [
-        {"x": x, "y": [per_failure * o.failed for o in sweep]},
-        {"x": x, "y": [per_review * o.escalated for o in sweep]},
-        {"x": x, "y": [o.cost for o in sweep]},
+        {"x": x, "y": [per_failure * o.failed for o in sweep.values()]},
+        {"x": x, "y": [per_review * o.escalated for o in sweep.values()]},
+        {"x": x, "y": [o.cost for o in sweep.values()]},
         {"x": [100 * here.escalated], "y": [here.cost]},
-        {"x": [x[best]], "y": [sweep[best].cost]},
+        {"x": [100 * best.escalated], "y": [best.cost]},
     ]
     title = (
         f"Asking about {here.escalated:.0%} of tasks costs {here.cost:.2f} USD a task; "
-        f"the cheapest share is {sweep[best].escalated:.0%}, at {sweep[best].cost:.2f}"
+        f"the cheapest share is {best.escalated:.0%}, at {best.cost:.2f}"
     )
     return Shown(text, traces, title)
 
