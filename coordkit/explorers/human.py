@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -52,10 +54,9 @@ def operate(
     """
     asked = trials["must"].to_numpy(bool) | (trials["confidence"].to_numpy() < floor)
     wrong = trials["failed"].to_numpy(bool) & ~asked
-    failed = float(wrong.mean() + (1 - accuracy) * asked.mean())
-    return Operation(
-        float(asked.mean()), failed, per_review * float(asked.mean()) + per_failure * failed
-    )
+    escalated = float(asked.mean())
+    failed = float(wrong.mean() + (1 - accuracy) * escalated)
+    return Operation(escalated, failed, per_review * escalated + per_failure * failed)
 
 
 def risk_coverage(
@@ -104,29 +105,19 @@ def tired_reviews(
         One row per fatigue and quarter: ``shift`` (middle of the quarter, 0..1), ``accuracy`` with
         ``low`` and ``high`` (95 % Wilson), ``n`` reviews.
     """
-    rows = []
-    for fatigue in fatigues:
+    rightly = defaultdict[tuple[float, float], list[bool]](list)
+    for fatigue, (place, task), trial in product(fatigues, enumerate(case.tasks), range(times)):
         reviewer = SimulatedReviewer(accuracy, fatigue)
-        seen = [
-            _review(case, reviewer, place, trial)
-            for place in range(len(case.tasks))
-            for trial in range(times)
-        ]
-        for quarter in range(4):
-            rightly = [right for when, right in seen if when == quarter]
-            share, n = sum(rightly) / len(rightly), len(rightly)
-            rows.append((fatigue, (quarter + 0.5) / 4, share, *wilson(sum(rightly), n), n))
+        proposal = case.reference(case.tasks[place - place % 2])  # every other is its neighbour's
+        right = "edit" if case.wrong(task, case.actions(proposal)) else "approve"
+        verdict = reviewer(Review(case, task, "low confidence", proposal, trial))
+        quarter = int(4 * uniform("shift", reviewer.seed, case.name, task.id, trial))
+        rightly[fatigue, (quarter + 0.5) / 4].append(verdict.decision == right)
+    rows = [
+        (*part, sum(right) / len(right), *wilson(sum(right), len(right)), len(right))
+        for part, right in sorted(rightly.items())
+    ]
     return pd.DataFrame(rows, columns=["fatigue", "shift", "accuracy", "low", "high", "n"])
-
-
-def _review(case: Case, reviewer: SimulatedReviewer, place: int, trial: int) -> tuple[int, bool]:
-    """(quarter of the shift, whether it was decided rightly) of one review."""
-    task = case.tasks[place]
-    proposal = case.reference(case.tasks[place - place % 2])  # every other one is its neighbour's
-    right = not case.wrong(task, case.actions(proposal))
-    verdict = reviewer(Review(case, task, "low confidence", proposal, trial))
-    quarter = int(4 * uniform("shift", reviewer.seed, case.name, task.id, trial))
-    return quarter, verdict.decision == ("approve" if right else "edit")
 
 
 def human_response(
