@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import sqlite3
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from coordkit.exercises import exercise
@@ -20,7 +20,7 @@ def _judge_append_new(attempt: Any) -> str:
         ([a, b], [], [a, b]),
         ([a, b], [late], [a, b]),
     ):
-        given = copy.deepcopy((old, new))
+        given = deepcopy((old, new))
         got = attempt(*given)
         if given != (old, new):
             return "it changed a list that it was given; a reducer returns a new value"
@@ -90,6 +90,8 @@ _TABLES = """
 CREATE TABLE processed (key TEXT PRIMARY KEY);
 CREATE TABLE entries (account TEXT NOT NULL, cents INTEGER NOT NULL);
 """
+_COUNTS = "SELECT (SELECT count(*) FROM processed), (SELECT count(*) FROM entries)"
+_ROWS = (("receivable", 19198), ("discount", 392))
 
 
 class _Killed(Exception):
@@ -97,45 +99,32 @@ class _Killed(Exception):
 
 
 def _cut_short() -> Iterator[tuple[str, int]]:
-    yield ("receivable", 19198)
+    yield _ROWS[0]
     raise _Killed
 
 
 def _judge_post_once(attempt: Any) -> str:
     ledger = sqlite3.connect(":memory:")
     ledger.executescript(_TABLES)
-    rows = [("receivable", 19198), ("discount", 392)]
-
-    def state() -> tuple[int, int]:
-        counts = "SELECT (SELECT count(*) FROM processed), (SELECT count(*) FROM entries)"
-        keys, entries = ledger.execute(counts).fetchone()
-        return keys, entries
-
-    first = attempt(ledger, "BNK-7", rows)
-    if state() != (1, 2):
-        return f"after one posting of two entries there are {state()[0]} keys, {state()[1]} entries"
-    if first is not True:
-        return f"a first posting returns True, not {first!r}"
-    again = attempt(ledger, "BNK-7", rows)
-    if state() != (1, 2):
-        return f"posted again under the same key, and the ledger has {state()[1]} entries"
-    if again is not False:
-        return f"a posting whose key is known returns False, not {again!r}"
-    try:
-        attempt(ledger, "BNK-8", _cut_short())
-    except _Killed:
-        pass
-    else:
-        return "an error on the way must not be swallowed: the caller has to know"
-    if ledger.in_transaction:
-        return "after an error on the way, the transaction was left open: neither kept nor undone"
-    if state() != (1, 2):
-        keys, entries = state()
-        return f"cut short on the way, {keys - 1} keys and {entries - 2} entries were left behind"
-    if attempt(ledger, "BNK-8", rows) is not True or state() != (2, 4):
-        return "after a posting that was cut short, the next try must post everything"
-    if ledger.in_transaction:
-        return "the posting is not committed: a kill now would lose it"
+    raised = "the error"
+    for key, rows, right, keys_and_entries, what in (
+        ("BNK-7", _ROWS, True, (1, 2), "a first posting of two entries"),
+        ("BNK-7", _ROWS, False, (1, 2), "posted again under the same key"),
+        ("BNK-8", _cut_short(), raised, (1, 2), "cut short by an error, which the caller must get"),
+        ("BNK-8", _ROWS, True, (2, 4), "the next try after one that was cut short"),
+    ):
+        try:
+            said = attempt(ledger, key, rows)
+        except _Killed:
+            said = raised
+        if ledger.in_transaction:
+            return f"{what}: the transaction was left open, neither kept nor undone"
+        left = ledger.execute(_COUNTS).fetchone()
+        if said is not right or left != keys_and_entries:
+            return (
+                f"{what}: expected {right} and (keys, entries) = {keys_and_entries} in the ledger, "
+                f"not {said!r} and {left}"
+            )
     return ""
 
 

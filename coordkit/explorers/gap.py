@@ -155,18 +155,13 @@ class GapExplorer(Explorer):
         row = ipywidgets.HBox([self.button, self.bar, self.report])
         self.children = (*self.children[:-1], row, self.children[-1])  # type: ignore[has-type]
 
-    @property
-    def pipeline(self) -> Pipeline:
-        """The sliders' setting."""
-        return Pipeline(**self.values())
-
     def _moved(self, change: Any = None) -> None:
         with self.figure.batch_update():
             super()._moved(change)
             self._show_measured()
 
     def _measure(self, button: Any) -> None:
-        pipeline, self.button.disabled = self.pipeline, True
+        pipeline, self.button.disabled = Pipeline(**self.values()), True
         self.bar.layout.display = ""
         try:
             right = measure_relay(pipeline, self.tasks, len(self.measured), self._progress)
@@ -181,7 +176,7 @@ class GapExplorer(Explorer):
             self.bar.value = done
 
     def _show_measured(self) -> None:
-        now = self.pipeline
+        now = Pipeline(**self.values())
         points = [(p.steps, r) for p, r in self.measured if replace(p, steps=now.steps) == now]
         if points != self._shown:  # Plotly takes its time over an update that changes nothing
             self.figure.data[-1].update(measured_trace(points, self.tasks))
