@@ -16,6 +16,13 @@ from coordkit.layers.human import Verdict
 from coordkit.prompt import Answer
 from coordkit.stack import Workplace, trial_id
 
+BUTTONS = (
+    ("Approve", "success", "Act on the proposal as it is"),
+    ("Edit", "warning", "Act on the text above instead"),
+    ("Reject", "danger", "Do nothing; the task ends as rejected"),
+)
+_CHANGED = "The text was changed: press Edit to act on it, or undo the change to approve."
+
 
 class ApprovalWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Shows what a graph waits for, and resumes it with what the reviewer decides.
@@ -27,40 +34,33 @@ class ApprovalWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
         graph: compiled with a checkpointer.
         config: the config, with the thread id, under which the graph was interrupted.
         at: what the graph was built from; gives the last step's schema and the environment.
-        reviewer: name that is recorded with the decision.
     """
 
-    def __init__(
-        self, graph: CompiledStateGraph[Any], config: Any, at: Workplace, reviewer: str = "you"
-    ) -> None:
-        self.graph, self.config, self.at, self.reviewer = graph, config, at, reviewer
+    def __init__(self, graph: CompiledStateGraph[Any], config: Any, at: Workplace) -> None:
+        self.graph, self.config, self.at = graph, config, at
         self.reason, self.status = ipywidgets.HTML(), ipywidgets.HTML()
-        self.text = ipywidgets.Textarea(
-            description="Proposal",
-            rows=12,
-            layout={"width": "46em"},
-        )
-        self.approve = _button("Approve", "success", "Act on the proposal as it is")
-        self.edit = _button("Edit", "warning", "Act on the text above instead")
-        self.reject = _button("Reject", "danger", "Do nothing; the task ends as rejected")
-        for button in (self.approve, self.edit, self.reject):
+        layout = {"width": "46em"}
+        self.text = ipywidgets.Textarea(description="Proposal", rows=12, layout=layout)
+        self.approve, self.edit, self.reject = buttons = [
+            ipywidgets.Button(description=name, button_style=style, tooltip=tooltip)
+            for name, style, tooltip in BUTTONS
+        ]
+        for button in buttons:
             button.on_click(self._pressed)
         self._show()
-        row = ipywidgets.HBox([self.approve, self.edit, self.reject])
-        super().__init__([self.reason, self.text, row, self.status])
+        super().__init__([self.reason, self.text, ipywidgets.HBox(buttons), self.status])
 
     def _show(self) -> None:
         """Show what the graph waits for, if anything."""
         waiting = self.graph.get_state(self.config).interrupts
-        shown: Any = waiting[0].value if waiting else {"reason": "nothing", "proposal": None}
-        self.proposal: Answer | None = shown["proposal"]
-        self.reason.value = f"<b>A person is needed:</b> {escape(shown['reason'])}"
-        if not waiting:
-            self.reason.value = "<b>Nothing waits for a person.</b>"
-        self.text.value = json.dumps(self.proposal or {}, indent=2, ensure_ascii=False)
-        self._shown = self.text.value
+        shown: Any = waiting[0].value if waiting else {"reason": "", "proposal": None}
+        self.reason.value = "<b>Nothing waits for a person.</b>"
+        if waiting:
+            self.reason.value = f"<b>A person is needed:</b> {escape(shown['reason'])}"
+        self.proposal = json.dumps(shown["proposal"] or {}, indent=2, ensure_ascii=False)
+        self.text.value = self.proposal
         self.text.disabled = self.edit.disabled = self.reject.disabled = not waiting
-        self.approve.disabled = not waiting or self.proposal is None
+        self.approve.disabled = shown["proposal"] is None
         self._say("Waiting for your decision." if waiting else "")
 
     def _say(self, text: str) -> None:
@@ -69,29 +69,28 @@ class ApprovalWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
     def _pressed(self, button: Any) -> None:
         if button.disabled:
             return
-        if button is self.edit:
-            answer, problem = self._edited()
-        else:
-            changed = button is self.approve and self.text.value != self._shown
-            answer, problem = None, _CHANGED if changed else ""
-        if problem:
+        try:
+            if button is self.approve and self.text.value != self.proposal:
+                raise ValueError(_CHANGED)
+            answer = self._edited() if button is self.edit else None
+        except ValueError as problem:
             self._say(f"{problem} Nothing was sent and your text is kept.")
-            return
-        decision = button.description.lower()
-        self._resume(Verdict(decision, answer, self.reviewer))
+        else:
+            self._resume(Verdict(button.description.lower(), answer, "you"))
 
-    def _edited(self) -> tuple[Answer | None, str]:
-        """The answer in the text area, or what is wrong with it in one line."""
+    def _edited(self) -> Answer:
+        """The answer in the text area; ValueError with one line if it is none."""
         try:
             data = json.loads(self.text.value)
             answer = self.at.case.steps[-1].schema.model_validate(data)
         except json.JSONDecodeError as error:
-            return None, f"Not JSON, line {error.lineno}, column {error.colno}: {error.msg}."
+            place = f"line {error.lineno}, column {error.colno}"
+            raise ValueError(f"Not JSON, {place}: {error.msg}.") from None
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the whole text"
-            return None, f"Not an answer of this step, {place}: {first['msg']}."
-        return answer.model_dump(mode="json"), ""
+            raise ValueError(f"Not an answer of this step, {place}: {first['msg']}.") from None
+        return answer.model_dump(mode="json")
 
     def _resume(self, verdict: Verdict) -> None:
         """Resume the graph and show what it did."""
@@ -110,10 +109,3 @@ class ApprovalWidget(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has n
             f"Decision: {verdict.decision}, by {verdict.reviewer}. The run ended as "
             f"{state['status']}. In the environment: {done or 'nothing written'}."
         )
-
-
-_CHANGED = "The text was changed: press Edit to act on it, or undo the change to approve."
-
-
-def _button(name: str, style: str, tooltip: str) -> Any:
-    return ipywidgets.Button(description=name, button_style=style, tooltip=tooltip)

@@ -8,13 +8,16 @@ same request. Which one is found out by trying, never by a provider's name.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
-from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.utils.function_calling import (
+    convert_to_json_schema,
+    convert_to_openai_tool,
+)
 
 from coordkit.cases.base import Step, StepAnswer
 from coordkit.layers.planning import describe, plan_schema
@@ -26,7 +29,7 @@ PLAIN = "plain_json"  # the schema stands in the prompt, the JSON is read from t
 ANSWER_FORMS = (SCHEMA, TOOLS, PLAIN)
 LOOKUP_FORMS = (TOOLS, PLAIN)
 
-Tool = Mapping[str, Any]  # as the chat-completions interface writes one
+Tool = dict[str, Any]  # as the chat-completions interface writes one
 
 _ONE = "Answer with one JSON object that fits this JSON schema, and nothing else:\n"
 _MANY = (
@@ -54,34 +57,21 @@ def send(
         tools: on offer; a response schema is one too.
         options: what else the model takes with a call, such as ``extra_headers``.
     """
-    return Context().run(_sent, inner, form, list(messages), tools, options)
 
-
-def _sent(
-    inner: BaseChatModel,
-    form: str,
-    messages: list[BaseMessage],
-    tools: Sequence[Tool],
-    options: dict[str, Any],
-) -> AIMessage:
-    if form == TOOLS:
-        offered = [dict(tool) for tool in tools]
-        return inner.bind_tools(offered, tool_choice="any", **options).invoke(messages)
-    if form == SCHEMA:
+    def sent() -> AIMessage:
+        if form == TOOLS:
+            return inner.bind_tools(tools, tool_choice="any", **options).invoke(messages)
+        if form == PLAIN:
+            return inner.invoke(in_words(messages, tools), **options)
+        schema = convert_to_json_schema(tools[0])
         asked = inner.with_structured_output(
-            as_schema(tools[0]), method="json_schema", include_raw=True, **options
+            schema, method="json_schema", include_raw=True, **options
         )
         found: Any = asked.invoke(messages)
         raw: AIMessage = found["raw"]
         return raw
-    return inner.invoke(in_words(messages, tools), **options)
 
-
-def as_schema(tool: Tool) -> dict[str, Any]:
-    """A tool's parameters as a JSON schema with a title, as structured output wants it."""
-    function = tool["function"]
-    about = {"title": function["name"], "description": function.get("description", "")}
-    return {**function["parameters"], **about}
+    return Context().run(sent)
 
 
 def in_words(messages: Sequence[BaseMessage], tools: Sequence[Tool]) -> list[BaseMessage]:
@@ -89,8 +79,6 @@ def in_words(messages: Sequence[BaseMessage], tools: Sequence[Tool]) -> list[Bas
     functions = [tool["function"] for tool in tools]
     if not functions:
         return list(messages)
-    one = len(functions) == 1
-    shown = functions[0]["parameters"] if one else [_shown(f) for f in functions]
     written: list[BaseMessage] = []
     for message in messages:
         if isinstance(message, AIMessage) and message.tool_calls:
@@ -100,16 +88,9 @@ def in_words(messages: Sequence[BaseMessage], tools: Sequence[Tool]) -> list[Bas
             written.append(HumanMessage(f"The tool's result:\n{message.text}"))
         else:
             written.append(message)
-    rules = (_ONE if one else _MANY) + json.dumps(shown, ensure_ascii=False)
-    return [_with_rules(written[0], rules), *written[1:]]
-
-
-def _shown(function: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: function[key] for key in ("name", "description", "parameters") if key in function}
-
-
-def _with_rules(first: BaseMessage, rules: str) -> BaseMessage:
-    return type(first)(f"{first.text}\n\n{rules}") if isinstance(first, SystemMessage) else first
+    rules, shown = (_ONE, functions[0]["parameters"]) if len(functions) == 1 else (_MANY, functions)
+    told = f"{written[0].text}\n\n{rules}{json.dumps(shown, ensure_ascii=False)}"
+    return [written[0].model_copy(update={"content": told}), *written[1:]]
 
 
 def read(form: str, reply: AIMessage, tools: Sequence[Tool]) -> AIMessage:
@@ -117,15 +98,14 @@ def read(form: str, reply: AIMessage, tools: Sequence[Tool]) -> AIMessage:
 
     What cannot be read stays as it is: without a tool call it counts as a malformed answer.
     """
-    if form == TOOLS or not tools:
-        if not (reply.tool_calls and reply.invalid_tool_calls):
-            return reply
+    if form == TOOLS:
         # A half-readable reply goes on with its readable calls: each call needs a result.
-        return reply.model_copy(update={"invalid_tool_calls": [], "additional_kwargs": {}})
-    call = read_call(str(reply.text), [tool["function"]["name"] for tool in tools])
-    if call is None:
-        return reply
-    return reply.model_copy(update={"content": "", "tool_calls": [call]})
+        half = reply.tool_calls and reply.invalid_tool_calls
+        update: dict[str, Any] = {"invalid_tool_calls": [], "additional_kwargs": {}} if half else {}
+    else:
+        call = read_call(str(reply.text), [tool["function"]["name"] for tool in tools])
+        update = {"content": "", "tool_calls": [call]} if call else {}
+    return reply.model_copy(update=update)
 
 
 def read_call(text: str, names: Sequence[str]) -> dict[str, Any] | None:
@@ -136,9 +116,9 @@ def read_call(text: str, names: Sequence[str]) -> dict[str, Any] | None:
     found = first_object(text)
     if found is None:
         return None
-    one = len(names) == 1
-    name: Any = names[0] if one else found.get("tool")
-    arguments: Any = found if one else found.get("arguments")
+    name, arguments = found.get("tool"), found.get("arguments")
+    if len(names) == 1:
+        name, arguments = names[0], found
     if name not in names or not isinstance(arguments, dict):
         return None
     return {"name": name, "args": arguments, "id": "call_0", "type": "tool_call"}

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from coordkit.experiment import Bench, Settings, run
@@ -49,7 +48,6 @@ def measure(
     case: str,
     stacks: Sequence[Stack],
     tasks: int = 300,
-    seed: int = 0,
     *,
     data: str | Path = "",
     **simulation: Any,
@@ -60,15 +58,13 @@ def measure(
         case: billing or support, or your own as ``module:factory``.
         stacks: what to measure; one given twice is measured once.
         tasks: number of tasks; with 300 an interval is about ±5 points wide.
-        seed: seed of the simulated model.
         data: folder of your own tables; empty takes the sample.
-        simulation: further settings of it, such as ``reliability=0.9``.
+        simulation: settings of the simulated model, such as ``reliability=0.9`` or ``seed=1``.
 
     Finished stacks are kept in ``runs/`` (or the folder that COORDKIT_RUNS names), so that a second
     call costs nothing.
     """
-    dice = Simulation(seed=seed, **simulation)
-    settings = Settings(case, tasks=tasks, data=str(data), simulation=dice)
+    settings = Settings(case, tasks=tasks, data=str(data), simulation=Simulation(**simulation))
     with Progress(f"{case}: {len(set(stacks))} stacks, {tasks} tasks") as progress:
         table, _ = run(settings, list(stacks), runs_folder(), progress=progress)
     return table
@@ -110,16 +106,12 @@ def comparisons(layer: str) -> dict[str, tuple[Stack, Stack]]:
     }
 
 
-def before_after(
-    layer: str, tasks: int = 300, seed: int = 0, cases: Sequence[str] = CASES
-) -> pd.DataFrame:
+def before_after(layer: str, tasks: int = 300) -> pd.DataFrame:
     """What a layer does to both cases: added on the ladder, and knocked out of all six.
 
     Args:
         layer: one of the six.
         tasks: tasks per case.
-        seed: seed of the simulated model.
-        cases: the cases to measure.
 
     Returns:
         One row per case and comparison. ``without``, ``with``: failure rate, percent, each with its
@@ -130,9 +122,10 @@ def before_after(
     """
     rows = []
     pairs = comparisons(layer)
-    for case in cases:
-        table = measure(case, [s for pair in pairs.values() for s in pair], tasks, seed)
-        rows += [{"case": case, **_row(table, name, *pair)} for name, pair in pairs.items()]
+    for case in CASES:
+        table = measure(case, [s for pair in pairs.values() for s in pair], tasks)
+        for name, pair in pairs.items():
+            rows.append({"case": case, "comparison": COMPARISONS[name], **_changes(table, *pair)})
     return pd.DataFrame(rows).set_index(["case", "comparison"])
 
 
@@ -149,23 +142,22 @@ def costs(layer: str, comparison: str = "ladder", tasks: int = 300) -> pd.DataFr
         ``output_tokens``, ``seconds`` (modelled) and ``cost_usd`` (calls and reviews).
     """
     pair = comparisons(layer)[comparison]
-    columns = ["calls", "input_tokens", "output_tokens", "seconds", "cost_usd"]
-    tables = {}
+    digits = {"calls": 1, "input_tokens": 0, "output_tokens": 0, "seconds": 2, "cost_usd": 4}
+    tables: dict[str, pd.DataFrame] = {}
     for case in CASES:
-        means = measure(case, pair, tasks).groupby("stack")[columns].mean()
-        off, on = (means.loc[[stack.label]] for stack in pair)
-        rows = pd.concat([off, on]).round(dict(zip(columns, (1, 0, 0, 2, 4), strict=True)))
-        ratio = (on.to_numpy() / off.to_numpy()).round(2)
-        index = ["without", "with", "ratio"]
-        tables[case] = pd.DataFrame(np.vstack([rows.to_numpy(), ratio]), index, columns)
+        means = measure(case, pair, tasks).groupby("stack")[list(digits)].mean()
+        means = means.loc[[stack.label for stack in pair]].set_axis(["without", "with"])
+        tables[case] = means.round(digits)
+        tables[case].loc["ratio"] = (means.loc["with"] / means.loc["without"]).round(2)
     return pd.concat(tables, names=["case", layer])
 
 
-def _row(table: pd.DataFrame, name: str, without: Stack, with_layer: Stack) -> dict[str, Any]:
+def _changes(table: pd.DataFrame, without: Stack, with_layer: Stack) -> dict[str, Any]:
     before, after = (task_matrix(table, s.label) for s in (without, with_layer))
     change = paired_difference(before, after)
+    means = table.groupby("stack")[["escalated", "calls", "cost_usd"]].mean()
+    a, b = means.loc[without.label], means.loc[with_layer.label]
     return {
-        "comparison": COMPARISONS[name],
         "without": round(100 * before.mean(), 1),
         "without_ci": _interval(before),
         "with": round(100 * after.mean(), 1),
@@ -174,20 +166,12 @@ def _row(table: pd.DataFrame, name: str, without: Stack, with_layer: Stack) -> d
         "low": round(100 * change.low, 1),
         "high": round(100 * change.high, 1),
         "p": float(f"{change.p_value:.2g}"),
-        **_costs(table, without, with_layer),
+        "escalated": f"{100 * a['escalated']:.1f} → {100 * b['escalated']:.1f}",
+        "calls": f"{a['calls']:.1f} → {b['calls']:.1f}",
+        "usd": f"{a['cost_usd']:.4f} → {b['cost_usd']:.4f}",
     }
 
 
 def _interval(failed: Any) -> str:
     low, high = failure_interval(failed)
     return f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-def _costs(table: pd.DataFrame, without: Stack, with_layer: Stack) -> dict[str, str]:
-    means = table.groupby("stack")[["escalated", "calls", "cost_usd"]].mean()
-    a, b = means.loc[without.label], means.loc[with_layer.label]
-    return {
-        "escalated": f"{100 * a['escalated']:.1f} → {100 * b['escalated']:.1f}",
-        "calls": f"{a['calls']:.1f} → {b['calls']:.1f}",
-        "usd": f"{a['cost_usd']:.4f} → {b['cost_usd']:.4f}",
-    }

@@ -42,7 +42,7 @@ class Dial:
         kind = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
         return kind(
             value=self.value, min=self.low, max=self.high, step=self.step, description=self.label,
-            readout_format="d" if whole else self.format, continuous_update=True,
+            readout_format="d" if whole else self.format,
             style={"description_width": "14em"}, layout={"width": "34em"},
         )  # fmt: skip
 
@@ -118,7 +118,8 @@ class ColumnPicker(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         choices: Mapping[str, Mapping[str, Sequence[str]]],
         save: Callable[[dict[str, dict[str, str]]], str],
     ) -> None:
-        self.save, self.dropdowns = save, dict[tuple[str, str], Any]()
+        self.save = save
+        self.dropdowns: dict[tuple[str, str], Any] = {}
         parts: list[Any] = []
         for table, columns in guesses.items():
             parts.append(ipywidgets.HTML(f"<b>{escape(table)}</b>"))
@@ -150,7 +151,8 @@ class Labeller(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
     """Asks for the labels of tasks one by one. Tab moves on, Enter or Space presses a button.
 
     Args:
-        tasks: one row per task, all text: what to show of it, and a guess for each label.
+        tasks: one row per task, all text: what to show of it, a guess for each label, and the
+            column ``doubtful``, which is not shown.
         key: the column with the task's id.
         labels: the columns to ask for.
         save: called with the id and the labels; raises ValueError if they cannot be right.
@@ -180,18 +182,16 @@ class Labeller(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
 
     def _show(self, place: int, note: str = "") -> None:
         self.place, left = place, len(self.tasks) - place
-        self.readout.value = f'<p role="status">{escape(note)} {max(left, 0)} to go.</p>'
-        over = left <= 0
+        self.readout.value = f'<p role="status">{escape(note)} {left} to go.</p>'
         for part in (*self.fields.values(), self.save_button, self.skip_button):
-            part.disabled = over
-        if over:
+            part.disabled = not left
+        if not left:
             self.shown.value = ""
             return
-        row = {str(name): str(cell) for name, cell in self.tasks.iloc[place].items()}
+        row = self.tasks.iloc[place]
         rows = [
-            f"<tr><th>{escape(name)}</th><td>{escape(cell)}</td></tr>"
-            for name, cell in row.items()
-            if name not in self.fields and name != "doubtful"
+            f"<tr><th>{escape(str(name))}</th><td>{escape(cell)}</td></tr>"
+            for name, cell in row.drop([*self.fields, "doubtful"]).items()
         ]
         self.shown.value = f"<table>{''.join(rows)}</table>"
         for name, box in self.fields.items():
@@ -199,7 +199,7 @@ class Labeller(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         next(iter(self.fields.values())).focus()
 
     def _save(self, button: Any) -> None:
-        task_id = str(self.tasks.iloc[self.place][self.key])
+        task_id = self.tasks.iloc[self.place][self.key]
         try:
             self.save(task_id, {name: box.value.strip() for name, box in self.fields.items()})
         except ValueError as error:

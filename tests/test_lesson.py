@@ -23,10 +23,12 @@ def test_the_table_agrees_with_the_trials(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COORDKIT_RUNS", raising=False)
-    frame = before_after("verification", tasks=60, cases=["billing"])
+    frame = before_after("verification", tasks=60)
     assert list(frame.index) == [
         ("billing", "added on the ladder"),
         ("billing", "knocked out of all six"),
+        ("support", "added on the ladder"),
+        ("support", "knocked out of all six"),
     ]
     row = frame.iloc[0]
     trials = measure("billing", [Stack.rung(4), Stack.rung(5)], tasks=60)

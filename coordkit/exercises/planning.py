@@ -3,59 +3,41 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from itertools import permutations
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import count, permutations
 from typing import Any, TypedDict
+
+from langgraph.errors import GraphRecursionError
+from langgraph.graph import END, START, StateGraph
 
 from coordkit.cases.base import Step, StepAnswer
 from coordkit.cases.billing import STEPS as BILLING
 from coordkit.cases.support import STEPS as SUPPORT
-from coordkit.exercises import Exercise
+from coordkit.exercises import exercise
 from coordkit.layers.planning import check_plan
 
-
-def _step(name: str, *needs: str) -> Step:
-    return Step(name, StepAnswer, "", needs)
-
-
-_DIAMOND = (_step("a"), _step("b", "a"), _step("c", "a"), _step("d", "b", "c"))
+_DIAMOND = [
+    Step(name, StepAnswer, "", needs=tuple(needs))
+    for name, needs in {"a": "", "b": "a", "c": "a", "d": "bc"}.items()
+]
 _WORKFLOWS: tuple[Sequence[Step], ...] = (_DIAMOND, BILLING, SUPPORT)
 
 
-def _judge_ready(ready: Callable[[Sequence[Step], set[str]], list[str]]) -> str:
-    for steps in _WORKFLOWS:
-        done: set[str] = set()
-        for step in [None, *steps]:
-            done = done | ({step.name} if step else set())
-            wanted = [s.name for s in steps if s.name not in done and set(s.needs) <= done]
-            got = ready(steps, set(done))
-            if not isinstance(got, list):
-                return f"return a list of names, not {got!r}"
-            if got != wanted:
-                needs = {s.name: s.needs for s in steps}
-                return f"needs {needs}, done {sorted(done)}: expected {wanted}, got {got}"
-    return ""
-
-
-ready_steps = Exercise(
-    name="ready_steps",
-    question="Which steps can start now, perhaps side by side?",
-    starter='''
-def ready_steps(steps, done: set[str]) -> list[str]:
-    """Names of the steps that are not done and whose needs all are, in the order of `steps`."""
-    raise NotImplementedError
-''',
-    answer='''
-def ready_steps(steps, done: set[str]) -> list[str]:
-    """Names of the steps that are not done and whose needs all are, in the order of `steps`."""
-    return [s.name for s in steps if s.name not in done and set(s.needs) <= done]
-''',
+@exercise(
     hints=(
         "Every step has a name and needs, a tuple of names.",
         "set(step.needs) <= done is true if all of them are done.",
     ),
-    judge=_judge_ready,
+    cases=[
+        (f"needs { ({s.name: s.needs for s in steps}) }, done {done}", steps, set(done))
+        for steps in _WORKFLOWS
+        for done in ([s.name for s in steps[:n]] for n in range(len(steps) + 1))
+    ],
 )
+def ready_steps(steps, done: set[str]) -> list[str]:
+    """Names of the steps that are not done and whose needs all are, in the order of `steps`."""
+    return [s.name for s in steps if s.name not in done and set(s.needs) <= done]
 
 
 def _judge_mend(mend: Callable[[list[str], Sequence[Step]], list[str]]) -> str:
@@ -78,15 +60,14 @@ def _judge_mend(mend: Callable[[list[str], Sequence[Step]], list[str]]) -> str:
     return ""
 
 
-mend_plan = Exercise(
-    name="mend_plan",
-    question="Mend a bad plan instead of asking again: nothing missing, doubled or too early.",
-    starter='''
-def mend_plan(plan: list[str], steps) -> list[str]:
-    """A plan that passes check_plan; a right one is returned as it is."""
-    raise NotImplementedError
-''',
-    answer='''
+@exercise(
+    hints=(
+        "First drop doubles and strangers, and add what is missing at the end.",
+        "dict.fromkeys keeps the order and drops doubles.",
+        "Then take, again and again, the first waiting step whose needs are all placed.",
+    ),
+    judge=_judge_mend,
+)
 def mend_plan(plan: list[str], steps) -> list[str]:
     """A plan that passes check_plan; a right one is returned as it is."""
     needs = {s.name: set(s.needs) for s in steps}
@@ -97,14 +78,6 @@ def mend_plan(plan: list[str], steps) -> list[str]:
         mended.append(ready)
         waiting.remove(ready)
     return mended
-''',
-    hints=(
-        "First drop doubles and strangers, and add what is missing at the end.",
-        "dict.fromkeys keeps the order and drops doubles.",
-        "Then take, again and again, the first waiting step whose needs are all placed.",
-    ),
-    judge=_judge_mend,
-)
 
 
 class _Job(TypedDict, total=False):
@@ -113,64 +86,47 @@ class _Job(TypedDict, total=False):
     status: str
 
 
-def _looped(node: Any, start: _Job) -> tuple[Any, str]:
-    """Run a node in a loop until it is ok or held."""
-    from langgraph.errors import GraphRecursionError
-    from langgraph.graph import END, START, StateGraph
-
-    def again(state: _Job) -> str:
-        return END if state.get("ok") or state.get("status") == "held" else "work"
-
+def _loop(node: Any) -> dict[str, Any]:
+    """The state in which a loop around a node ends: when it is ok or held."""
     graph: StateGraph[Any] = StateGraph(_Job)
     graph.add_node("work", node)
     graph.add_edge(START, "work")
-    graph.add_conditional_edges("work", again, ["work", END])
-    try:
-        return graph.compile().invoke(start, {"recursion_limit": 30}), ""
-    except GraphRecursionError:
-        return None, "the loop never ended: LangGraph stopped it. Does `attempts` grow?"
+    graph.add_conditional_edges(
+        "work", lambda state: END if state["ok"] or state.get("status") == "held" else "work"
+    )
+    return graph.compile().invoke({"attempts": 0, "ok": False}, {"recursion_limit": 30})
+
+
+def _attempt(numbers: Iterator[int], good: int, state: _Job) -> _Job:
+    return {"ok": next(numbers) >= good}
 
 
 def _judge_bounded(bounded: Callable[[Callable[[Any], Any], int], Callable[[Any], Any]]) -> str:
-    for limit, succeeds_at in ((3, 99), (1, 99), (5, 3), (4, 4), (2, 1)):
-        calls: list[int] = []
-
-        def work(
-            state: Any, calls: list[int] = calls, succeeds_at: int = succeeds_at
-        ) -> dict[str, Any]:
-            calls.append(1)
-            return {"ok": len(calls) >= succeeds_at}
-
-        node = bounded(work, limit)
+    for limit, good in ((3, 99), (1, 99), (5, 3), (4, 4), (2, 1)):
+        numbers = count(1)
+        node = bounded(partial(_attempt, numbers, good), limit)
         if not callable(node):
             return f"return a node, that is a function of the state, not {node!r}"
-        end, problem = _looped(node, {"attempts": 0, "ok": False})
-        if problem:
-            return f"limit {limit}: {problem}"
-        made = min(limit, succeeds_at)
-        if len(calls) != made or end.get("attempts") != made:
-            return (
-                f"limit {limit}, right at attempt {succeeds_at}: expected {made} attempts, the "
-                f"node ran {len(calls)} times and the state says {end.get('attempts')}"
-            )
-        if end.get("ok") != (succeeds_at <= limit):
-            return "what the node itself returned (ok) was lost"
-        held = end.get("status") == "held"
-        if held != (succeeds_at > limit):
-            return f"limit {limit}, right at attempt {succeeds_at}: status is {end.get('status')!r}"
+        given = f"limit {limit}, right at attempt {good}"
+        try:
+            end = _loop(node)
+        except GraphRecursionError:
+            return f"{given}: the loop never ended: LangGraph stopped it. Does `attempts` grow?"
+        end |= {"held": end.pop("status", "") == "held", "times run": next(numbers) - 1}
+        made = min(limit, good)
+        right = {"attempts": made, "ok": good <= limit, "held": good > limit, "times run": made}
+        if end != right:
+            return f"{given}: expected {right}, not {end}"
     return ""
 
 
-bounded_node = Exercise(
-    name="bounded_node",
-    question="Wrap a LangGraph node so that its retries end.",
-    starter='''
-def bounded_node(node, limit: int):
-    """A node that does what `node` does, adds 1 to state["attempts"] each time, and sets
-    status to "held" if the attempt numbered `limit` was still not ok."""
-    raise NotImplementedError
-''',
-    answer='''
+@exercise(
+    hints=(
+        "Return a new function of the state. Only what a node returns changes the state.",
+        'Start from {**node(state), "attempts": state["attempts"] + 1}.',
+    ),
+    judge=_judge_bounded,
+)
 def bounded_node(node, limit: int):
     """A node that does what `node` does, adds 1 to state["attempts"] each time, and sets
     status to "held" if the attempt numbered `limit` was still not ok."""
@@ -182,10 +138,3 @@ def bounded_node(node, limit: int):
         return update
 
     return bounded
-''',
-    hints=(
-        "Return a new function of the state. Only what a node returns changes the state.",
-        'Start from {**node(state), "attempts": state["attempts"] + 1}.',
-    ),
-    judge=_judge_bounded,
-)

@@ -2,62 +2,47 @@
 
 from __future__ import annotations
 
-import copy
 import sqlite3
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
-from coordkit.exercises import Exercise
+from coordkit.exercises import exercise
 
 
 def _judge_append_new(attempt: Any) -> str:
-    old = [{"id": "a", "n": 1}, {"id": "b", "n": 2}]
-    cases: list[tuple[list[dict[str, Any]], list[dict[str, Any]], str]] = [
-        ([], [{"id": "a", "n": 1}], "a"),
-        (old, [{"id": "c", "n": 3}], "abc"),
-        (old, [{"id": "b", "n": 2}], "ab"),
-        (old, [{"id": "c", "n": 3}, {"id": "a", "n": 1}, {"id": "c", "n": 3}], "abc"),
-        (old, [], "ab"),
-    ]
-    for before, update, right in cases:
-        kept = copy.deepcopy((before, update))
-        got = attempt(before, update)
-        if (before, update) != kept:
+    a, b, c, late = ({"id": i, "n": n} for i, n in (("a", 1), ("b", 2), ("c", 3), ("a", 9)))
+    for old, new, right in (
+        ([], [a], [a]),
+        ([a, b], [c], [a, b, c]),
+        ([a, b], [b], [a, b]),
+        ([a, b], [c, a, c], [a, b, c]),
+        ([a, b], [], [a, b]),
+        ([a, b], [late], [a, b]),
+    ):
+        given = deepcopy((old, new))
+        got = attempt(*given)
+        if given != (old, new):
             return "it changed a list that it was given; a reducer returns a new value"
-        if not isinstance(got, list) or not all(isinstance(e, dict) and "id" in e for e in got):
-            return f"return a list of entries, not {got!r}"
-        ids = "".join(str(entry["id"]) for entry in got)
-        if ids != right:
-            had, came = ([e["id"] for e in entries] for entries in kept)
-            return f"{had} and then {came} should give {list(right)}, you gave {list(ids)}"
-    if attempt(old, [{"id": "a", "n": 9}])[0]["n"] != 1:
-        return "the entry that came first stays; a later one with its id is dropped"
+        if got != right:
+            return f"{old} and then {new} should give {right}, not {got!r}"
     return ""
 
 
-append_new = Exercise(
-    name="append_new",
-    question="operator.add appends an entry twice when a node runs twice. Write a reducer for "
-    "lists of entries (dicts with an 'id') that appends only entries whose id is not there yet.",
-    starter='''\
-def append_new(old, new):
-    """Reducer: old entries in their order, then new ones with an id not seen before."""
-    raise NotImplementedError
-''',
-    answer='''\
-def append_new(old, new):
-    """Reducer: old entries in their order, then new ones with an id not seen before."""
-    by_id = {}
-    for entry in [*old, *new]:
-        by_id.setdefault(entry["id"], entry)
-    return list(by_id.values())
-''',
+@exercise(
     hints=(
         "The update itself may hold the same id twice.",
         "A dict keeps its keys in order of insertion: setdefault(entry['id'], entry).",
     ),
     judge=_judge_append_new,
 )
+def append_new(old, new):
+    """Reducer: old entries in their order, then new ones with an id not seen before."""
+    by_id = {}
+    for entry in [*old, *new]:
+        by_id.setdefault(entry["id"], entry)
+    return list(by_id.values())
+
 
 _LINE = {
     "payment_id": "BNK-7",
@@ -73,51 +58,40 @@ def _judge_delivery_key(attempt: Any) -> str:
     key = attempt(dict(_LINE))
     if not isinstance(key, str) or not key:
         return f"return a text that is not empty, not {key!r}"
-    same = {
+    for what, line in {
         "the file was read again and the fields came in another order": dict(
-            reversed(list(_LINE.items()))
+            reversed(_LINE.items())
         ),
-        "the feed now adds when it was sent": {**_LINE, "sent_at": "2026-06-09T05:00"},
-        "the feed pads the bank's id with spaces": {**_LINE, "payment_id": " BNK-7 "},
-        "the payer's name was written in capitals": {
-            **_LINE,
-            "payer_name": "GRANITE GARDEN BREWING LLC",
-        },
-    }
-    for what, line in same.items():
+        "the feed now adds when it was sent": _LINE | {"sent_at": "2026-06-09T05:00"},
+        "the feed pads the bank's id with spaces": _LINE | {"payment_id": " BNK-7 "},
+        "the payer's name was written in capitals": _LINE
+        | {"payer_name": "GRANITE GARDEN BREWING LLC"},
+    }.items():
         if attempt(line) != key:
             return f"{what}: it is the same payment, and its key has changed"
-    other = {**_LINE, "payment_id": "BNK-8"}
-    if attempt(other) == key:
+    if attempt(_LINE | {"payment_id": "BNK-8"}) == key:
         return "two payments alike in all but the bank's id share a key: the second would be lost"
     return ""
 
 
-delivery_key = Exercise(
-    name="delivery_key",
-    question="Two deliveries of one bank line may differ in layout, never in the bank's own id of "
-    "the payment. Two payments may be alike in everything but that id. Return the idempotency key.",
-    starter='''\
-def delivery_key(line):
-    """The same key for every delivery of a payment, another one for every other payment."""
-    raise NotImplementedError
-''',
-    answer='''\
-def delivery_key(line):
-    """The same key for every delivery of a payment, another one for every other payment."""
-    return line["payment_id"].strip()
-''',
+@exercise(
     hints=(
         "A hash of the whole line fails both ways: which field does the sender promise to keep?",
         "The bank's payment_id, without the spaces around it.",
     ),
     judge=_judge_delivery_key,
 )
+def delivery_key(line):
+    """The same key for every delivery of a payment, another one for every other payment."""
+    return line["payment_id"].strip()
+
 
 _TABLES = """
 CREATE TABLE processed (key TEXT PRIMARY KEY);
 CREATE TABLE entries (account TEXT NOT NULL, cents INTEGER NOT NULL);
 """
+_COUNTS = "SELECT (SELECT count(*) FROM processed), (SELECT count(*) FROM entries)"
+_ROWS = (("receivable", 19198), ("discount", 392))
 
 
 class _Killed(Exception):
@@ -125,63 +99,42 @@ class _Killed(Exception):
 
 
 def _cut_short() -> Iterator[tuple[str, int]]:
-    yield ("receivable", 19198)
+    yield _ROWS[0]
     raise _Killed
 
 
 def _judge_post_once(attempt: Any) -> str:
     ledger = sqlite3.connect(":memory:")
     ledger.executescript(_TABLES)
-
-    def state() -> tuple[int, int]:
-        found = [
-            ledger.execute(f"SELECT count(*) FROM {t}").fetchone()[0]
-            for t in ("processed", "entries")
-        ]
-        return found[0], found[1]
-
-    rows = [("receivable", 19198), ("discount", 392)]
-    first = attempt(ledger, "BNK-7", rows)
-    if state() != (1, 2):
-        return f"after one posting of two entries there are {state()[0]} keys, {state()[1]} entries"
-    if first is not True:
-        return f"a first posting returns True, not {first!r}"
-    again = attempt(ledger, "BNK-7", rows)
-    if state() != (1, 2):
-        return f"posted again under the same key, and the ledger has {state()[1]} entries"
-    if again is not False:
-        return f"a posting whose key is known returns False, not {again!r}"
-    try:
-        attempt(ledger, "BNK-8", _cut_short())
-    except _Killed:
-        pass
-    else:
-        return "an error on the way must not be swallowed: the caller has to know"
-    if ledger.in_transaction:
-        return "after an error on the way, the transaction was left open: neither kept nor undone"
-    if state() != (1, 2):
-        keys, entries = state()
-        return f"cut short on the way, {keys - 1} keys and {entries - 2} entries were left behind"
-    if attempt(ledger, "BNK-8", rows) is not True or state() != (2, 4):
-        return "after a posting that was cut short, the next try must post everything"
-    if ledger.in_transaction:
-        return "the posting is not committed: a kill now would lose it"
+    raised = "the error"
+    for key, rows, right, keys_and_entries, what in (
+        ("BNK-7", _ROWS, True, (1, 2), "a first posting of two entries"),
+        ("BNK-7", _ROWS, False, (1, 2), "posted again under the same key"),
+        ("BNK-8", _cut_short(), raised, (1, 2), "cut short by an error, which the caller must get"),
+        ("BNK-8", _ROWS, True, (2, 4), "the next try after one that was cut short"),
+    ):
+        try:
+            said = attempt(ledger, key, rows)
+        except _Killed:
+            said = raised
+        if ledger.in_transaction:
+            return f"{what}: the transaction was left open, neither kept nor undone"
+        left = ledger.execute(_COUNTS).fetchone()
+        if said is not right or left != keys_and_entries:
+            return (
+                f"{what}: expected {right} and (keys, entries) = {keys_and_entries} in the ledger, "
+                f"not {said!r} and {left}"
+            )
     return ""
 
 
-post_once = Exercise(
-    name="post_once",
-    question="Write the ledger's posting: key and entries in one transaction, so that a crash "
-    "leaves both or neither; False, with nothing written, if the key is known.",
-    starter='''\
-def post_once(ledger, key, entries):
-    """Post (account, cents) entries under a key; False if it was done before.
-
-    `ledger` is an sqlite3 connection with tables processed(key) and entries(account, cents).
-    """
-    raise NotImplementedError
-''',
-    answer='''\
+@exercise(
+    hints=(
+        "`with ledger:` commits at its end and rolls back on an error.",
+        "Inside it, INSERT OR IGNORE the key first; a rowcount of 0 means that it was known.",
+    ),
+    judge=_judge_post_once,
+)
 def post_once(ledger, key, entries):
     """Post (account, cents) entries under a key; False if it was done before.
 
@@ -193,10 +146,3 @@ def post_once(ledger, key, entries):
             return False
         ledger.executemany("INSERT INTO entries VALUES (?, ?)", entries)
     return True
-''',
-    hints=(
-        "`with ledger:` commits at its end and rolls back on an error.",
-        "Inside it, INSERT OR IGNORE the key first; a rowcount of 0 means that it was known.",
-    ),
-    judge=_judge_post_once,
-)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from coordkit.cases.base import Evidence
 from coordkit.environment import Environment
-from coordkit.exercises import Exercise
-from coordkit.reliability import Pipeline, end_to_end
+from coordkit.exercises import exercise
 
 
 def _judge_check(check: Any) -> str:
@@ -19,15 +19,14 @@ def _judge_check(check: Any) -> str:
     )
     environment = Environment({"orders": orders}, {})
     evidence = Evidence({"customer_id": "C-1"}, {}, frozenset(), environment)
-    cases = [
+    for order_id, total, good, what in (
         ("A-1", 40.00, True, "the customer's own order with its own total"),
         ("A-3", 0.10, True, "an order whose total is 0.10"),
         ("A-9", 40.00, False, "an order that does not exist"),
         ("A-2", 7.50, False, "another customer's order"),
         ("A-1", 4.00, False, "a wrong total"),
         ("A-3", 0.11, False, "a total that is one cent off"),
-    ]
-    for order_id, total, good, what in cases:
+    ):
         found = check({"order_id": order_id, "total": total}, evidence)
         if not isinstance(found, list) or not all(isinstance(p, str) for p in found):
             return f"return a list of objections (texts), empty if there are none, not {found!r}"
@@ -38,52 +37,14 @@ def _judge_check(check: Any) -> str:
     return ""
 
 
-def _judge_next_move(next_move: Any) -> str:
-    cases = [
-        (([], 0, 2), "accept", "no objections"),
-        (([], 2, 2), "accept", "no objections after two rejections"),
-        ((["wrong total"], 0, 2), "again", "the first rejection of two that may be retried"),
-        ((["wrong total"], 1, 2), "again", "the second rejection with two retries allowed"),
-        ((["wrong total"], 2, 2), "hold", "the third rejection with two retries allowed"),
-        ((["wrong total"], 0, 0), "hold", "a rejection with no retries allowed"),
-        ((["a", "b"], 4, 5), "again", "two objections, four rejections before, five retries"),
-    ]
-    for arguments, right, what in cases:
-        if (given := next_move(*arguments)) != right:
-            return f"{what}: expected {right!r}, not {given!r}"
-    return ""
-
-
-def _judge_retries_needed(retries_needed: Any) -> str:
-    for p, rho in [(0.9, 0.0), (0.9, 0.32), (0.96, 0.32), (0.8, 0.76), (0.7, 0.1), (0.8, 1.0)]:
-        for target in (0.75, 0.95, 0.99):
-            if (given := retries_needed(p, rho, target)) != (right := _needed(p, rho, target)):
-                return (
-                    f"for p = {p}, rho = {rho} and a target of {target}: "
-                    f"expected {right}, not {given!r}"
-                )
-    return ""
-
-
-def _needed(p: float, rho: float, target: float, most: int = 10) -> int | None:
-    for retries in range(most + 1):
-        chain = Pipeline(steps=1, reliability=p, correlation=rho, catch=1.0, retries=retries)
-        if end_to_end(chain).success >= target:
-            return retries
-    return None
-
-
-own_order = Exercise(
-    name="check_own_order",
-    question=(
-        "Write a check: the order exists, belongs to the ticket's customer, and its total is right."
+@exercise(
+    hints=(
+        'evidence.environment.get("orders", order_id) returns the row as a dict, or None.',
+        'Compare the row\'s customer_id with evidence.task["customer_id"].',
+        "Everything in a row is text. Compare money in whole cents: round(100 * float(text)).",
     ),
-    starter='''
-def check_own_order(answer, evidence):
-    """Objections to answer["order_id"] and answer["total"], a list of texts; empty if right."""
-    raise NotImplementedError
-''',
-    answer='''
+    judge=_judge_check,
+)
 def check_own_order(answer, evidence):
     """Objections to answer["order_id"] and answer["total"], a list of texts; empty if right."""
     row = evidence.environment.get("orders", answer["order_id"])
@@ -95,28 +56,23 @@ def check_own_order(answer, evidence):
     if round(100 * float(row["total"])) != round(100 * answer["total"]):
         problems.append(f"the total of {answer['order_id']} is {row['total']}")
     return problems
-''',
+
+
+@exercise(
     hints=(
-        'evidence.environment.get("orders", order_id) returns the row as a dict, or None.',
-        'Compare the row\'s customer_id with evidence.task["customer_id"].',
-        "Everything in a row is text. Compare money in whole cents: round(100 * float(text)).",
+        "A good answer is accepted, however many bad ones came before.",
+        "With two retries, the third rejection holds the task.",
     ),
-    judge=_judge_check,
+    cases=[
+        ("no objections", [], 0, 2),
+        ("no objections after two rejections", [], 2, 2),
+        ("the first rejection of two that may be retried", ["wrong total"], 0, 2),
+        ("the second rejection with two retries allowed", ["wrong total"], 1, 2),
+        ("the third rejection with two retries allowed", ["wrong total"], 2, 2),
+        ("a rejection with no retries allowed", ["wrong total"], 0, 0),
+        ("two objections, four rejections before, five retries", ["a", "b"], 4, 5),
+    ],
 )
-
-bounded_retry = Exercise(
-    name="next_move",
-    question="Decide what happens to a checked answer: accept it, ask again, or hold the task.",
-    starter='''
-def next_move(problems, rejections, retries):
-    """Return "accept", "again" or "hold".
-
-    problems: objections to this answer; rejections: earlier answers of this step that were
-    rejected; retries: how often a step may be asked again.
-    """
-    raise NotImplementedError
-''',
-    answer='''
 def next_move(problems, rejections, retries):
     """Return "accept", "again" or "hold".
 
@@ -126,29 +82,21 @@ def next_move(problems, rejections, retries):
     if not problems:
         return "accept"
     return "hold" if rejections >= retries else "again"
-''',
+
+
+@exercise(
     hints=(
-        "A good answer is accepted, however many bad ones came before.",
-        "With two retries, the third rejection holds the task.",
+        "Pipeline(steps=1, reliability=p, correlation=rho, catch=1.0, retries=r) describes it.",
+        "end_to_end(pipeline).success is its success rate; try r = 0, 1, ... 10.",
     ),
-    judge=_judge_next_move,
+    cases=[
+        (f"p = {p}, rho = {rho}, target {target}", p, rho, target)
+        for (p, rho), target in product(
+            [(0.9, 0.0), (0.9, 0.32), (0.96, 0.32), (0.8, 0.76), (0.7, 0.1), (0.8, 1.0)],
+            [0.75, 0.95, 0.99],
+        )
+    ],
 )
-
-retries_needed = Exercise(
-    name="retries_needed",
-    question=(
-        "How many retries does one step behind a perfect check need for a target success rate? "
-        "None if ten are not enough."
-    ),
-    starter='''
-def retries_needed(p, rho, target):
-    """The fewest retries (0 to 10) with success >= target, or None.
-
-    p: reliability of an attempt, 0..1; rho: correlation of attempts, 0..1; target: 0..1.
-    """
-    raise NotImplementedError
-''',
-    answer='''
 def retries_needed(p, rho, target):
     """The fewest retries (0 to 10) with success >= target, or None.
 
@@ -161,10 +109,6 @@ def retries_needed(p, rho, target):
         if end_to_end(step).success >= target:
             return retries
     return None
-''',
-    hints=(
-        "Pipeline(steps=1, reliability=p, correlation=rho, catch=1.0, retries=r) describes it.",
-        "end_to_end(pipeline).success is its success rate; try r = 0, 1, ... 10.",
-    ),
-    judge=_judge_retries_needed,
-)
+
+
+own_order, bounded_retry = check_own_order, next_move  # their names in the notebook

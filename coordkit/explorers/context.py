@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -62,23 +63,16 @@ def _rates(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def nearest(sizes: pd.DataFrame, approach: str, size: float) -> dict[str, Any]:
+def nearest(sizes: pd.DataFrame, approach: str, size: float) -> pd.Series[Any]:
     """The measured setting of an approach whose size is nearest to the one asked for.
 
     Args:
         sizes: as `measure_sizes` returns it.
         approach: dump or retrieval.
         size: characters or texts; between two settings the smaller one wins a tie.
-
-    Raises:
-        ValueError: if nothing was measured of this approach.
     """
-    rows = sizes[sizes["approach"] == approach].sort_values("size").to_dict("records")
-    if not rows:
-        raise ValueError(f"nothing measured of {approach}")
-    return {
-        str(key): value for key, value in min(rows, key=lambda r: abs(r["size"] - size)).items()
-    }
+    rows = sizes[sizes["approach"] == approach].sort_values("size")
+    return rows.iloc[(rows["size"] - size).abs().argmin()]
 
 
 def compare_sizes(sizes: pd.DataFrame, thousands: float, texts: int) -> Shown:
@@ -103,7 +97,7 @@ def compare_sizes(sizes: pd.DataFrame, thousands: float, texts: int) -> Shown:
     return Shown(text, [{}, {}, *marks])
 
 
-def _told(row: dict[str, Any]) -> str:
+def _told(row: pd.Series[Any]) -> str:
     return (
         f"<b>{row['failure']:.1f} % fail</b> ({row['low']:.1f} to {row['high']:.1f}), "
         f"{row['tokens']:,} tokens a task"
@@ -140,13 +134,8 @@ def sizes_figure(sizes: pd.DataFrame, case: str) -> go.Figure:
 
 
 def _title(sizes: pd.DataFrame, case: str) -> str:
-    best = {
-        approach: min(
-            sizes[sizes["approach"] == approach].to_dict("records"),
-            key=lambda row: (row["failure"], row["tokens"]),
-        )
-        for approach in APPROACHES
-    }
+    ordered = sizes.sort_values(["failure", "tokens"]).drop_duplicates("approach")
+    best = ordered.set_index("approach").to_dict("index")
     dump, found = best["dump"], best["retrieval"]
     return (
         f"{case}: the best dump fails {dump['failure']:.1f} % for {dump['tokens']:,} tokens, "
@@ -166,8 +155,4 @@ def context_explorer(sizes: pd.DataFrame, case: str) -> Explorer:
         Dial("thousands", "dump, thousand characters", 0, int(top["dump"]) // 1000, 1, 6),
         Dial("texts", "texts retrieved", 0, int(top["retrieval"]), 1, 12),
     ]
-
-    def respond(thousands: float, texts: int) -> Shown:
-        return compare_sizes(sizes, thousands, texts)
-
-    return Explorer(dials, sizes_figure(sizes, case), respond)
+    return Explorer(dials, sizes_figure(sizes, case), partial(compare_sizes, sizes))

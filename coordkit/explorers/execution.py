@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import plotly.graph_objects as go
 
 from coordkit.faults import Simulation
 from coordkit.plots import BLUE, GREEN, GREY, VERMILION, titled_figure
-from coordkit.reliability import Pipeline, end_to_end
+from coordkit.reliability import Pipeline, check_count, check_fractions, end_to_end
 from coordkit.widgets import Dial, Explorer, Shown
 
 MOST = 12  # answers on the axis
-CORRELATION = Simulation().correlation
+USUAL = Simulation()
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,16 @@ def divide(
     Raises:
         ValueError: if a probability or a count is outside its range.
     """
-    if deliveries < 1:
-        raise ValueError(f"deliveries must be at least 1, got {deliveries}")
-    if not 0 <= transport <= 1:
-        raise ValueError(f"transport must lie between 0 and 1, got {transport}")
-    settings = Simulation(reliability=reliability, crowding=crowding)
-    lost = transport**deliveries
-    again = repeated_questions(answers)
-    shared = Pipeline(answers, reliability, CORRELATION)
-    asking = Pipeline(answers, reliability, CORRELATION, reasks=again / answers)
+    check_count("deliveries", deliveries, 1)
+    check_fractions(transport=transport)
+    alone = Simulation(reliability, crowding=crowding).step_reliability(answers)
+    arrives, again = 1 - transport**deliveries, repeated_questions(answers)
+    shared = Pipeline(answers, reliability, USUAL.correlation)
+    asking = replace(shared, reasks=again / answers)
     return Division(
-        one_prompt=(1 - transport) * settings.step_reliability(answers) ** answers,
-        chain=end_to_end(shared).success * (1 - lost) ** answers,
-        reasking=end_to_end(asking).success * (1 - lost) ** (answers + again),
+        one_prompt=(1 - transport) * alone**answers,
+        chain=end_to_end(shared).success * arrives**answers,
+        reasking=end_to_end(asking).success * arrives ** (answers + again),
         calls=answers + again,
     )
 
@@ -85,20 +82,21 @@ def show_division(
     x = list(range(1, MOST + 1))
     curve = [divide(n, reliability, crowding, transport, deliveries) for n in x]
     here = divide(answers, reliability, crowding, transport, deliveries)
-    best = here.one_prompt if here.one_prompt > here.chain else here.chain
+    ways = ("one_prompt", "chain", "reasking")
+    lines = [{"x": x, "y": [100 * getattr(d, way) for d in curve]} for way in ways]
+    points = {"x": [answers] * 3, "y": [100 * getattr(here, way) for way in ways]}
+    best = max(here.one_prompt, here.chain)
     winner = "one prompt" if here.one_prompt > here.chain else "the chain with shared state"
-    lines = [[100 * getattr(d, name) for d in curve] for name in ("one_prompt", "chain")]
-    lines.append([100 * d.reasking for d in curve])
-    points = [100 * here.one_prompt, 100 * here.chain, 100 * here.reasking]
+    told = f"{winner} succeeds most often"
+    if abs(here.one_prompt - here.chain) <= 1e-9:
+        told = "dividing the work changes nothing"
     plural = "s" if answers > 1 else ""
     return Shown(
         f"{answers} answer{plural}: one prompt {here.one_prompt:.1%}; specialists that share their "
         f"answers {here.chain:.1%} in {answers} call{plural}; specialists that ask again "
         f"{here.reasking:.1%} in {here.calls} call{plural if here.calls > 1 else ''}.",
-        [{"x": x, "y": y} for y in lines] + [{"x": [answers] * 3, "y": points}],
-        f"At {answers} answer{plural}, {winner} succeeds most often: {best:.0%}"
-        if abs(here.one_prompt - here.chain) > 1e-9
-        else f"At {answers} answer{plural}, dividing the work changes nothing: {best:.0%}",
+        [*lines, points],
+        f"At {answers} answer{plural}, {told}: {best:.0%}",
     )
 
 
@@ -115,11 +113,10 @@ def execution_explorer() -> Explorer:
     figure = titled_figure("One prompt against specialists", lines)
     figure.update_xaxes(title_text="answers that a task takes", range=[0.7, MOST + 0.3], dtick=1)
     figure.update_yaxes(title_text="success of the whole task, %", range=[0, 101])
-    defaults = Simulation()
     dials = [
         Dial("answers", "answers per task", 1, MOST, 1, 4),
         Dial("reliability", "reliability of one answer", 0.8, 1, 0.005, 0.96, ".1%"),
-        Dial("crowding", "crowding per answer", 0, 0.03, 0.0004, defaults.crowding, ".4f"),
+        Dial("crowding", "crowding per answer", 0, 0.03, 0.0004, USUAL.crowding, ".4f"),
         Dial("transport", "deliveries lost", 0, 0.3, 0.01, 0.02, ".0%"),
         Dial("deliveries", "deliveries, at most", 1, 5, 1, 3),
     ]

@@ -14,7 +14,7 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
-from scipy.stats import t as student_t
+from scipy.stats import ttest_1samp
 
 from coordkit.cases.relay import COPY_ONLY, Forgetful, Relay
 from coordkit.experiment import Bench, failure_of
@@ -90,17 +90,24 @@ def _idle(pipeline: Pipeline) -> list[str]:
     return [name for name, without_effect in idle.items() if without_effect]
 
 
-def relay_bench(pipeline: Pipeline, tasks: int, seed: int = 0) -> Bench:
-    """The relay at a pipeline's setting, as a compiled LangGraph with a simulated model.
+def measure_relay(
+    pipeline: Pipeline,
+    tasks: int = 300,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Run the relay at a pipeline's setting; how many of the tasks end right.
 
-    Every field is realised: steps are agents; re-asks are further calls within a step
-    (`coordkit.cases.relay.Forgetful`); the verifier is the verification layer with a check that
-    errs at the set rates; the reviewer is the human layer's, without fatigue.
+    Every field is realised, in a compiled LangGraph with a simulated model: steps are agents;
+    re-asks are further calls within a step (`coordkit.cases.relay.Forgetful`); the verifier is the
+    verification layer with a check that errs at the set rates; the reviewer is the human layer's,
+    without fatigue.
 
     Args:
         pipeline: the setting.
-        tasks: number of tasks.
+        tasks: number of tasks, each one graph run (some milliseconds per step).
         seed: seed of all dice.
+        progress: called with tasks done and tasks in all.
     """
     p = pipeline
     relay = Relay(
@@ -113,26 +120,9 @@ def relay_bench(pipeline: Pipeline, tasks: int, seed: int = 0) -> Bench:
     human = ["human"] if p.escalated else []
     layers = ["planning", "execution", "state", *verification, *human]
     stack = Stack.of(*layers, retries=p.retries, confidence_floor=0.0)
-    workplace = Workplace(relay, model, stack, relay.environment())
-    return Bench(workplace, SimulatedReviewer(p.reviewer_accuracy, fatigue=0.0, seed=seed))
-
-
-def measure_relay(
-    pipeline: Pipeline,
-    tasks: int = 300,
-    seed: int = 0,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> int:
-    """Run the relay at a pipeline's setting; how many of the tasks end right.
-
-    Args:
-        pipeline: the setting.
-        tasks: number of tasks, each one graph run (some milliseconds per step).
-        seed: seed of all dice.
-        progress: called with tasks done and tasks in all.
-    """
-    bench, right = relay_bench(pipeline, tasks, seed), 0
-    for done, task in enumerate(bench.at.case.tasks, 1):
+    reviewer = SimulatedReviewer(p.reviewer_accuracy, fatigue=0.0, seed=seed)
+    bench, right = Bench(Workplace(relay, model, stack, relay.environment()), reviewer), 0
+    for done, task in enumerate(relay.tasks, 1):
         right += not failure_of(bench, task, bench.run(task))
         progress(done, tasks)
     return right
@@ -151,7 +141,7 @@ class GapExplorer(Explorer):
     def __init__(self, tasks: int = 300) -> None:
         self.tasks = tasks
         self.measured: list[tuple[Pipeline, int]] = []  # setting, tasks that ended right
-        self._shown: list[tuple[int, float, float, float]] = []
+        self._shown: list[tuple[int, int]] = []  # steps, tasks that ended right
         self.button = ipywidgets.Button(
             description=f"Measure: run {tasks} tasks",
             button_style="primary",
@@ -159,28 +149,22 @@ class GapExplorer(Explorer):
         )
         self.button.on_click(self._measure)
         self.bar = ipywidgets.IntProgress(max=tasks, layout={"display": "none"})
-        self.report = ipywidgets.HTML("Nothing measured at this setting yet.")
+        self.report = ipywidgets.HTML()
         self.report.add_class("coordkit-measured")
         super().__init__(DIALS, gap_figure(), gap_response)
         row = ipywidgets.HBox([self.button, self.bar, self.report])
         self.children = (*self.children[:-1], row, self.children[-1])  # type: ignore[has-type]
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """The sliders' setting."""
-        return Pipeline(**self.values())
 
     def _moved(self, change: Any = None) -> None:
         with self.figure.batch_update():
             super()._moved(change)
             self._show_measured()
 
-    def _measure(self, button: Any = None) -> None:
-        pipeline, self.button.disabled = self.pipeline, True
+    def _measure(self, button: Any) -> None:
+        pipeline, self.button.disabled = Pipeline(**self.values()), True
         self.bar.layout.display = ""
         try:
-            seed = len(self.measured)
-            right = measure_relay(pipeline, self.tasks, seed, self._progress)
+            right = measure_relay(pipeline, self.tasks, len(self.measured), self._progress)
         finally:
             self.button.disabled, self.bar.layout.display = False, "none"
         self.measured.append((pipeline, right))
@@ -192,14 +176,10 @@ class GapExplorer(Explorer):
             self.bar.value = done
 
     def _show_measured(self) -> None:
-        now = self.pipeline
-        points = [
-            (p.steps, *measured_share(right, self.tasks))
-            for p, right in self.measured
-            if replace(p, steps=now.steps) == now
-        ]
+        now = Pipeline(**self.values())
+        points = [(p.steps, r) for p, r in self.measured if replace(p, steps=now.steps) == now]
         if points != self._shown:  # Plotly takes its time over an update that changes nothing
-            self.figure.data[-1].update(measured_trace(points))
+            self.figure.data[-1].update(measured_trace(points, self.tasks))
             self._shown = points
         here = [right for p, right in self.measured if p == now]
         self.report.value = report(now, here, self.tasks)
@@ -207,27 +187,26 @@ class GapExplorer(Explorer):
 
 def measured_share(right: int, tasks: int) -> tuple[float, float, float]:
     """Share of tasks that ended right and its 95 % Wilson interval, in percent."""
-    low, high = wilson(tasks - right, tasks)
-    return 100 * right / tasks, 100 * (1 - high), 100 * (1 - low)
+    low, high = wilson(right, tasks)
+    return 100 * right / tasks, 100 * low, 100 * high
 
 
 def report(pipeline: Pipeline, right: list[int], tasks: int) -> str:
     """The measurements at one setting in words, pooled if there are several."""
     if not right:
         return "Nothing measured at this setting yet."
-    share, low, high = measured_share(sum(right), tasks * len(right))
+    runs = tasks * len(right)
+    share, low, high = measured_share(sum(right), runs)
     formula = 100 * end_to_end(pipeline).success
     verdict = "the formula lies in it" if low <= formula <= high else "the formula lies outside"
-    return (
-        f"<b>Measured {share:.1f}%</b> ({low:.1f} to {high:.1f}%; {tasks * len(right)} graph "
-        f"runs): {verdict}."
-    )
+    return f"<b>Measured {share:.1f}%</b> ({low:.1f} to {high:.1f}%; {runs} graph runs): {verdict}."
 
 
-def measured_trace(points: list[tuple[int, float, float, float]]) -> dict[str, Any]:
-    """The points' trace from (steps, share, low, high), percent; made anew, as Plotly likes it."""
-    steps, share, low, high = [list(x) for x in zip(*points, strict=True)] or [[], [], [], []]
-    return {"x": steps, "y": share, "error_y": whiskers(share, low, high)}
+def measured_trace(points: list[tuple[int, int]], tasks: int) -> dict[str, Any]:
+    """The points' trace from (steps, tasks that ended right); made anew, as Plotly likes it."""
+    shares = np.array([measured_share(right, tasks) for _, right in points]).reshape(-1, 3).T
+    error = whiskers(*shares)
+    return {"x": [steps for steps, _ in points], "y": shares[0].tolist(), "error_y": error}
 
 
 def gap_figure() -> go.Figure:
@@ -270,7 +249,7 @@ def pass_curve_figure(
     ks = list(range(1, last + 1))
     means = [table.mean(axis=0) for table in tables]
     off = [float(mean[-1] - means[0][-1]) for mean in means[1:]]
-    low, high = np.array([_mean_interval(column) for column in tables[0].T]).T
+    low, high = ttest_1samp(tables[0], 0).confidence_interval()
     scatter = go.Scatter(
         x=[k for k in ks for _ in range(count)],
         y=tables[0].T.ravel(),
@@ -294,10 +273,3 @@ def pass_curve_figure(
     figure = titled_figure(title, [scatter, *lines])
     figure.update_xaxes(title_text="k: trials of a task that must all succeed", dtick=1)
     return figure.update_yaxes(title_text="pass^k, % of tasks", range=[0, 100])
-
-
-def _mean_interval(values: ArrayLike) -> tuple[float, float]:
-    """The mean's 95 % Student interval."""
-    x = np.asarray(values, dtype=float)
-    half = float(student_t.ppf(0.975, x.size - 1)) * x.std(ddof=1) / x.size**0.5
-    return float(x.mean() - half), float(x.mean() + half)

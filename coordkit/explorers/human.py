@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -52,10 +54,9 @@ def operate(
     """
     asked = trials["must"].to_numpy(bool) | (trials["confidence"].to_numpy() < floor)
     wrong = trials["failed"].to_numpy(bool) & ~asked
-    failed = float(wrong.mean() + (1 - accuracy) * asked.mean())
-    return Operation(
-        float(asked.mean()), failed, per_review * float(asked.mean()) + per_failure * failed
-    )
+    escalated = float(asked.mean())
+    failed = float(wrong.mean() + (1 - accuracy) * escalated)
+    return Operation(escalated, failed, per_review * escalated + per_failure * failed)
 
 
 def risk_coverage(
@@ -104,56 +105,46 @@ def tired_reviews(
         One row per fatigue and quarter: ``shift`` (middle of the quarter, 0..1), ``accuracy`` with
         ``low`` and ``high`` (95 % Wilson), ``n`` reviews.
     """
-    rows = []
-    for fatigue in fatigues:
+    rightly = defaultdict[tuple[float, float], list[bool]](list)
+    for fatigue, (place, task), trial in product(fatigues, enumerate(case.tasks), range(times)):
         reviewer = SimulatedReviewer(accuracy, fatigue)
-        seen = [
-            _review(case, reviewer, place, trial)
-            for place in range(len(case.tasks))
-            for trial in range(times)
-        ]
-        for quarter in range(4):
-            rightly = [right for when, right in seen if when == quarter]
-            share, n = sum(rightly) / len(rightly), len(rightly)
-            rows.append((fatigue, (quarter + 0.5) / 4, share, *wilson(sum(rightly), n), n))
+        proposal = case.reference(case.tasks[place - place % 2])  # every other is its neighbour's
+        right = "edit" if case.wrong(task, case.actions(proposal)) else "approve"
+        verdict = reviewer(Review(case, task, "low confidence", proposal, trial))
+        quarter = int(4 * uniform("shift", reviewer.seed, case.name, task.id, trial))
+        rightly[fatigue, (quarter + 0.5) / 4].append(verdict.decision == right)
+    rows = [
+        (*part, sum(right) / len(right), *wilson(sum(right), len(right)), len(right))
+        for part, right in sorted(rightly.items())
+    ]
     return pd.DataFrame(rows, columns=["fatigue", "shift", "accuracy", "low", "high", "n"])
-
-
-def _review(case: Case, reviewer: SimulatedReviewer, place: int, trial: int) -> tuple[int, bool]:
-    """(quarter of the shift, whether it was decided rightly) of one review."""
-    task = case.tasks[place]
-    proposal = case.reference(case.tasks[place - place % 2])  # every other one is its neighbour's
-    right = not case.wrong(task, case.actions(proposal))
-    verdict = reviewer(Review(case, task, "low confidence", proposal, trial))
-    quarter = int(4 * uniform("shift", reviewer.seed, case.name, task.id, trial))
-    return quarter, verdict.decision == ("approve" if right else "edit")
 
 
 def human_response(
     trials: pd.DataFrame, floor: float, accuracy: float, per_review: float, per_failure: float
 ) -> Shown:
     """What the sliders of `human_explorer` show; arguments as for `operate`."""
-    sweep = [operate(trials, f, accuracy, per_review, per_failure) for f in FLOORS]
+    sweep = {f: operate(trials, f, accuracy, per_review, per_failure) for f in FLOORS}
     here = operate(trials, floor, accuracy, per_review, per_failure)
-    best = min(range(len(FLOORS)), key=lambda i: sweep[i].cost)
+    cheapest, best = min(sweep.items(), key=lambda at: at[1].cost)
     text = (
         f"Floor {floor:.2f}: {here.escalated:.1%} of tasks go to a person, {here.failed:.1%} fail, "
         f"{here.cost:.2f} USD per task "
         f"(reviews {per_review * here.escalated:.2f}, failures {per_failure * here.failed:.2f}). "
-        f"Cheapest here: floor {FLOORS[best]:.2f}, {sweep[best].escalated:.1%} to a person, "
-        f"{sweep[best].cost:.2f} USD."
+        f"Cheapest here: floor {cheapest:.2f}, {best.escalated:.1%} to a person, "
+        f"{best.cost:.2f} USD."
     )
-    x = [100 * o.escalated for o in sweep]
+    x = [100 * o.escalated for o in sweep.values()]
     traces: list[dict[str, Any]] = [
-        {"x": x, "y": [per_failure * o.failed for o in sweep]},
-        {"x": x, "y": [per_review * o.escalated for o in sweep]},
-        {"x": x, "y": [o.cost for o in sweep]},
+        {"x": x, "y": [per_failure * o.failed for o in sweep.values()]},
+        {"x": x, "y": [per_review * o.escalated for o in sweep.values()]},
+        {"x": x, "y": [o.cost for o in sweep.values()]},
         {"x": [100 * here.escalated], "y": [here.cost]},
-        {"x": [x[best]], "y": [sweep[best].cost]},
+        {"x": [100 * best.escalated], "y": [best.cost]},
     ]
     title = (
         f"Asking about {here.escalated:.0%} of tasks costs {here.cost:.2f} USD a task; "
-        f"the cheapest share is {sweep[best].escalated:.0%}, at {sweep[best].cost:.2f}"
+        f"the cheapest share is {best.escalated:.0%}, at {best.cost:.2f}"
     )
     return Shown(text, traces, title)
 

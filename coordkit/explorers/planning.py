@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
@@ -14,30 +11,13 @@ from coordkit.reliability import beta_quadrature, check_count, check_fractions
 from coordkit.widgets import Dial, Explorer, Shown
 
 FATES = {
-    "in_order": ("every step done, in order", BLUE),
-    "broken": ("ended with a step skipped or out of order", VERMILION),
-    "stopped": ("stopped: budget used up", ORANGE),
+    "every step done, in order": BLUE,
+    "ended with a step skipped or out of order": VERMILION,
+    "stopped: budget used up": ORANGE,
 }
+LONGEST = 24  # hops on the figure's axis
 
 
-@dataclass(frozen=True)
-class Routing:
-    """What becomes of a task that a router leads; the three shares sum to 1.
-
-    Attributes:
-        in_order: every step was done after the ones before it, and the router said done.
-        broken: the router said done, but a step was skipped or came too early.
-        stopped: the budget ran out first.
-        hops: decisions of the router per task, on average.
-    """
-
-    in_order: float
-    broken: float
-    stopped: float
-    hops: float
-
-
-@lru_cache(maxsize=64)
 def hop_matrix(steps: int, right: float) -> NDArray[np.float64]:
     """Transition probabilities of one hop.
 
@@ -52,8 +32,6 @@ def hop_matrix(steps: int, right: float) -> NDArray[np.float64]:
         steps: length of the workflow, at least 1.
         right: probability 0 to 1 that one choice is right.
     """
-    check_count("steps", steps, 1)
-    check_fractions(right=right)
     size = steps + 1
     matrix = np.zeros((2 * size + 2, 2 * size + 2))
     matrix[-2, -2] = matrix[-1, -1] = 1
@@ -72,28 +50,13 @@ def hop_matrix(steps: int, right: float) -> NDArray[np.float64]:
     return matrix
 
 
-def _shares(steps: int, longest: int, right: float, rho: float) -> NDArray[np.float64]:
-    """Shares said done in order, said done broken, and still going, after 0 to `longest` hops."""
-    q, weights = beta_quadrature(right, rho, longest // 2 + 1)
-    q = q[:, None]
-    sure, never = hop_matrix(steps, 1.0), hop_matrix(steps, 0.0)  # hop_matrix is linear in q
-    at = np.zeros((len(q), len(sure)))
-    at[:, 0] = 1
-    rows = []
-    for _ in range(longest + 1):
-        in_order, broken = weights @ at[:, -2:]
-        rows.append((in_order, broken, max(0.0, 1 - in_order - broken)))
-        at = q * (at @ sure) + (1 - q) * (at @ never)
-    return np.array(rows)
+def route(steps: int, budget: int, right: float, rho: float = 0.0) -> NDArray[np.float64]:
+    """Exact outcome of a router's run, for every budget of hops up to one.
 
-
-def route(steps: int, budget: int, right: float, rho: float = 0.0) -> Routing:
-    """Exact outcome of a router's run within a budget of hops.
-
-    With probability q that a choice is right, the shares after `budget` hops are row 0 of
-    `hop_matrix` to the power `budget`. Tasks differ: q is drawn from a Beta distribution with mean
-    `right` and intra-class correlation `rho`, and all choices of a task share it. The shares are
-    polynomials in q of degree `budget`, so Gauss-Jacobi quadrature over the Beta is exact.
+    With probability q that a choice is right, the shares after h hops are row 0 of `hop_matrix` to
+    the power h. Tasks differ: q is drawn from a Beta distribution with mean `right` and intra-class
+    correlation `rho`, and all choices of a task share it. The shares are polynomials in q of degree
+    h, so Gauss-Jacobi quadrature over the Beta is exact.
 
     Args:
         steps: length of the workflow, at least 1.
@@ -101,14 +64,28 @@ def route(steps: int, budget: int, right: float, rho: float = 0.0) -> Routing:
         right: mean probability 0 to 1 that one choice is right.
         rho: correlation 0 to 1 of the choices within a task.
 
+    Returns:
+        One row per budget from 0, and three shares that sum to 1: the router said done after every
+        step was done in order; it said done, but a step was skipped or came too early; the budget
+        ran out first.
+
     Raises:
         ValueError: outside these ranges.
     """
+    check_count("steps", steps, 1)
     check_count("budget", budget, 0)
     check_fractions(right=right, rho=rho)
-    shares = _shares(steps, budget, right, rho)
-    in_order, broken, stopped = map(float, shares[-1])
-    return Routing(in_order, broken, stopped, hops=float(shares[:-1, 2].sum()))
+    q, weights = beta_quadrature(right, rho, budget // 2 + 1)
+    q = q[:, None]
+    sure, never = hop_matrix(steps, 1.0), hop_matrix(steps, 0.0)  # hop_matrix is linear in q
+    at = np.zeros((len(q), len(sure)))
+    at[:, 0] = 1
+    rows = []
+    for _ in range(budget + 1):
+        in_order, broken = weights @ at[:, -2:]
+        rows.append((in_order, broken, max(0.0, 1 - in_order - broken)))
+        at = q * (at @ sure) + (1 - q) * (at @ never)
+    return np.array(rows)
 
 
 def ceiling(steps: int, right: float, rho: float = 0.0) -> float:
@@ -127,26 +104,23 @@ def ceiling(steps: int, right: float, rho: float = 0.0) -> float:
     return float(weights @ np.prod(q / (1 - done * (1 - q) / steps), axis=0))
 
 
-LONGEST = 24  # hops on the figure's axis
-
-
 def respond(steps: int, budget: int, right: float, rho: float) -> Shown:
     """The sliders' answer: what a budget buys, and what no budget can.
 
     Args:
-        steps, budget, right, rho: as for `route`.
+        steps, budget, right, rho: as for `route`; the budget is at most `LONGEST`.
     """
-    result, best = route(steps, budget, right, rho), ceiling(steps, right, rho)
-    curve = _shares(steps, LONGEST, right, rho)
+    curve, best = route(steps, LONGEST, right, rho), ceiling(steps, right, rho)
+    in_order, broken, stopped = curve[budget]
+    hops = curve[:budget, 2].sum()  # a hop is made by every run that still goes on before it
     text = (
-        f"P(all {steps} steps done in order within {budget} hops) = "
-        f"<b>{result.in_order:.1%}</b>; skipped or out of order {result.broken:.1%}; stopped by "
-        f"the budget {result.stopped:.1%}; {result.hops:.1f} router calls a task.<br>"
+        f"P(all {steps} steps done in order within {budget} hops) = <b>{in_order:.1%}</b>; "
+        f"skipped or out of order {broken:.1%}; stopped by the budget {stopped:.1%}; "
+        f"{hops:.1f} router calls a task.<br>"
         f"Without any budget: {best:.1%} in order. With a plan that passed the check: 100 %, "
         "and no router calls."
     )
-    budgets = list(range(LONGEST + 1))
-    traces = [{"x": budgets, "y": 100 * curve[:, i]} for i in range(3)]
+    traces = [{"x": list(range(LONGEST + 1)), "y": 100 * shares} for shares in curve.T]
     title = (
         f"{steps} steps, router right {right:.0%} of the time: at most {best:.1%} end "
         "in order, however many hops are allowed"
@@ -161,7 +135,7 @@ def planning_explorer() -> Explorer:
             mode="lines", name=name, stackgroup="all", line={"color": colour, "width": 1},
             hovertemplate="%{y:.1f} %",
         )
-        for name, colour in FATES.values()
+        for name, colour in FATES.items()
     ]  # fmt: skip
     line = {"color": GREY, "width": 3, "dash": "dot"}
     figure = titled_figure(

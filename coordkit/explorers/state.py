@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from coordkit.plots import BLUE, GREY, VERMILION, titled_figure
-from coordkit.reliability import Pipeline, end_to_end
+from coordkit.reliability import Pipeline, check_fractions, end_to_end
 from coordkit.widgets import Dial, Explorer, Shown
 
 MOST = 3.0  # re-asks per step on the axis
@@ -45,8 +45,7 @@ def remember(
     Raises:
         ValueError: if an argument is outside its range.
     """
-    if not 0 <= redelivered <= 1:
-        raise ValueError(f"redelivered must lie between 0 and 1, got {redelivered}")
+    check_fractions(redelivered=redelivered)
     without = end_to_end(Pipeline(steps, reliability, correlation, reasks))
     shared = end_to_end(Pipeline(steps, reliability, correlation))
     return Memory(
@@ -64,7 +63,6 @@ def show_memory(
     x = [MOST * i / (POINTS - 1) for i in range(POINTS)]
     curve = [remember(steps, reliability, correlation, r, redelivered) for r in x]
     here = remember(steps, reliability, correlation, reasks, redelivered)
-    points = [100 * here.without, 100 * here.shared]
     gain = 100 * (here.shared - here.without)
     return Shown(
         f"Without state {here.without:.1%} succeed with {here.calls_without:.1f} answers asked per "
@@ -72,7 +70,7 @@ def show_memory(
         [
             {"x": x, "y": [100 * m.without for m in curve]},
             {"x": x, "y": [100 * m.shared for m in curve]},
-            {"x": [reasks] * 2, "y": points},
+            {"x": [reasks] * 2, "y": [100 * here.without, 100 * here.shared]},
         ],
         f"{reasks:.2f} re-asks per step and {redelivered:.1%} redelivered tasks "
         f"cost {gain:.1f} points of success",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -34,20 +35,10 @@ def verification_response(
         Success, silent and loud failures in percent for 0 to 6 retries, the chosen number marked;
         the readout adds the model calls. Exact, by `coordkit.reliability.end_to_end`.
     """
-    outcomes = [
-        end_to_end(
-            Pipeline(
-                steps=STEPS,
-                reliability=reliability,
-                correlation=correlation,
-                catch=catch,
-                false_alarm=false_alarms,
-                retries=allowed,
-            )
-        )
-        for allowed in range(MOST_RETRIES + 1)
-    ]
-    here, x = outcomes[retries], list(range(MOST_RETRIES + 1))
+    chain = Pipeline(STEPS, reliability, correlation, catch=catch, false_alarm=false_alarms)
+    x = list(range(MOST_RETRIES + 1))
+    outcomes = [end_to_end(replace(chain, retries=allowed)) for allowed in x]
+    here = outcomes[retries]
     text = (
         f"{retries} retries: success {here.success:.1%}, silent failures {here.silent:.1%}, "
         f"loud (held) {here.loud:.1%}, {here.calls:.2f} model calls per task. "
@@ -57,12 +48,11 @@ def verification_response(
         {"x": x, "y": [100 * getattr(o, name) for o in outcomes]}
         for name in ("success", "silent", "loud")
     ]
-    marks = [100 * here.success, 100 * here.silent, 100 * here.loud]
-    traces.append({"x": [retries] * 3, "y": marks})
-    best = max(outcomes, key=lambda o: o.success)
+    traces.append({"x": [retries] * 3, "y": [trace["y"][retries] for trace in traces]})
+    best = max(outcome.success for outcome in outcomes)
     title = (
         f"{STEPS} checked steps: {here.success:.1%} succeed with {retries} retries, "
-        f"{best.success:.1%} at best with up to {MOST_RETRIES}"
+        f"{best:.1%} at best with up to {MOST_RETRIES}"
     )
     return Shown(text, traces, title)
 

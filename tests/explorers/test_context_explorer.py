@@ -29,11 +29,6 @@ def test_the_nearest_measured_setting_is_taken(approach, asked, size) -> None:
     assert nearest(SIZES, approach, asked)["size"] == size
 
 
-def test_an_approach_that_was_not_measured_is_refused() -> None:
-    with pytest.raises(ValueError, match="guessing"):
-        nearest(SIZES, "guessing", 1)
-
-
 def test_the_readout_gives_the_measured_rates_and_marks_them() -> None:
     shown = compare_sizes(SIZES, thousands=6, texts=12)
     assert "40.0 % fail" in shown.text and "5.0 % fail" in shown.text

@@ -75,7 +75,7 @@ def test_measuring_drops_a_point_that_stays_with_its_setting() -> None:
 
 
 def test_no_points_make_an_empty_trace() -> None:
-    assert measured_trace([])["x"] == []
+    assert measured_trace([], 20)["x"] == []
 
 
 def test_the_published_curves_give_the_default_correlation_and_the_figure_s_title() -> None:
