@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from coordkit.experiment import Settings, case_of, run
 from coordkit.models import SIMULATED, MeteredChatModel
 from coordkit.own_data import columns_sent
-from coordkit.prices import list_price
+from coordkit.prices import ListPrice
 from coordkit.stack import Stack
 
 SAMPLE = 20  # tasks that the simulated model does first, for nothing, to count calls and tokens
@@ -87,13 +87,12 @@ def estimate(
 
 def price_source(model: MeteredChatModel) -> str:
     """Where the prices of a model come from, in words."""
-    prices, known = model.meter.prices, list_price(model.label)
+    prices = model.meter.prices
     if prices is None:
         return "the price table has none for this model: give --price-in and --price-out"
     rates = f"{prices.input_per_million:g} and {prices.output_per_million:g} USD per million"
-    listed = (known.input_per_million, known.output_per_million) if known else None
-    if known and listed == (prices.input_per_million, prices.output_per_million):
-        return f"{rates}: list price of {known.date}, {known.source}"
+    if isinstance(prices, ListPrice):
+        return f"{rates}: list price of {prices.date}, {prices.source}"
     return f"{rates}: yours"
 
 
