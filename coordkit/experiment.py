@@ -132,7 +132,7 @@ class Recorder(BaseCallbackHandler):
         self.prompts: list[Any] = []
         self.replies: list[AIMessage] = []
         self.errors: list[BaseException] = []
-        self.turns: list[tuple[int, Any]] = []  # (index of prompt, reply or error)
+        self.turns: list[tuple[int | None, Any]] = []  # (index of prompt, reply or error)
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
         self.prompts.append(messages[0])
