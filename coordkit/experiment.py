@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, lru_cache
@@ -481,16 +481,35 @@ def _own_bench(settings: Settings, stack: Stack, model: BaseChatModel | None) ->
     return _thread.bench  # type: ignore[no-any-return]
 
 
-def _run_block(settings: Settings, block: Block, model: BaseChatModel | None) -> pd.DataFrame:
-    """Run one block of tasks, in this or another process or thread."""
+def _run_block(
+    settings: Settings,
+    block: Block,
+    folder: Path,
+    model: BaseChatModel | None,
+    path: Sequence[str] = (),
+) -> int:
+    """Run one block of tasks, in this or another process or thread, and keep its table.
+
+    Args:
+        settings, block: what to run.
+        folder: where the table goes.
+        model: a real model; None makes the simulated one.
+        path: where the module of a case of one's own is found.
+
+    Returns:
+        Number of trials.
+    """
+    sys.path += [place for place in path if place not in sys.path]  # it may be an older worker
+    if multiprocessing.parent_process() and model is None:
+        _settle_in()
     bench = _own_bench(settings, block.stack, model)
-    tasks = bench.at.case.tasks[block.start : block.start + block.size]
     rows = [
         run_trial(bench, task, trial, settings.prices)
-        for task in tasks
+        for task in bench.at.case.tasks[block.start : block.start + block.size]
         for trial in range(settings.trials)
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    _write(pd.DataFrame(rows, columns=list(COLUMNS)), folder / block.file)
+    return len(rows)
 
 
 @cache
@@ -577,10 +596,16 @@ def run(
     todo = [b for b in blocks if b.stack.label not in whole and not (folder / b.file).exists()]
     done = total - sum(block.size for block in todo) * settings.trials
     progress(done, total)
+    path = sys.path if ":" in settings.case else []
     with model.running() if model else nullcontext() as asked:
-        for block, frame in _map(settings, todo, processes, asked):
-            _write(frame, folder / block.file)
-            done += len(frame)
+        pool = Parallel(
+            n_jobs=1 if len(todo) <= 1 else processes or (CONCURRENCY if model else -1),
+            backend="threading" if model else None,
+            return_as="generator_unordered",
+            pre_dispatch="n_jobs" if model else "2*n_jobs",
+        )
+        for rows in pool(delayed(_run_block)(settings, b, folder, asked, path) for b in todo):
+            done += rows
             progress(done, total)
     table = _collect(folder, whole, stacks, blocks)
     _write_manifest(settings, sorted({*whole, *(s.label for s in [*graphs, *stacks])}), folder)
@@ -606,33 +631,6 @@ def _chosen(settings: Settings, model: BaseChatModel | None, runs: Path) -> Mete
     if model is not None and not isinstance(model, MeteredChatModel):
         raise TypeError("give run() a model that coordkit.model() has made")
     return model
-
-
-def _map(
-    settings: Settings, blocks: Sequence[Block], processes: int | None, model: BaseChatModel | None
-) -> Iterator[tuple[Block, pd.DataFrame]]:
-    if processes == 1 or len(blocks) <= 1:
-        for block in blocks:
-            yield block, _run_block(settings, block, model)
-        return
-    path = sys.path if ":" in settings.case else []
-    pool = Parallel(
-        n_jobs=processes or (CONCURRENCY if model else -1),
-        backend="threading" if model else None,
-        return_as="generator_unordered",
-        pre_dispatch="n_jobs" if model else "2*n_jobs",
-    )
-    yield from pool(delayed(_tagged)(settings, block, model, path) for block in blocks)
-
-
-def _tagged(
-    settings: Settings, block: Block, model: BaseChatModel | None, path: Sequence[str]
-) -> tuple[Block, pd.DataFrame]:
-    """A block's table, in a worker; path: where the module of a case of one's own is found."""
-    sys.path += [folder for folder in path if folder not in sys.path]  # it may be an older worker
-    if multiprocessing.parent_process() and model is None:
-        _settle_in()
-    return block, _run_block(settings, block, model)
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any
@@ -21,6 +21,7 @@ from coordkit.layers import LAYERS
 from coordkit.layers.context import DirectTools, ToolBox, naive_dump, retrieve
 from coordkit.layers.execution import (
     GENERALIST,
+    Turn,
     ask,
     generalist_instruction,
     generalist_schema,
@@ -39,7 +40,7 @@ from coordkit.layers.state import (
     merge,
 )
 from coordkit.layers.verification import verify, verify_all
-from coordkit.prompt import Request, read_records, write_prompt
+from coordkit.prompt import Answer, Request, read_records, write_prompt
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,8 @@ class Workplace:
         self.toolbox = self.toolbox or DirectTools(self.case.tools(self.environment))
         if self.stack.has("planning") and self.stack.has("execution"):
             self.plan = self.plan or make_plan(self.case, self.model)
-        self.dump = "" if self.on("context") else self._dump()
-
-    def _dump(self) -> str:
-        return naive_dump(self.environment, self.stack.dump_characters)
+        off = not self.on("context")
+        self.dump = naive_dump(self.environment, self.stack.dump_characters) if off else ""
 
     def on(self, layer: str) -> bool:
         """Whether a layer is on."""
@@ -185,10 +184,7 @@ def generalist_node(at: Workplace) -> Node:
             records=state["records"],
             critique=state.get("critique", ""),
         )
-        turn = ask(at.model, messages, schema)
-        seen = [source for source, _ in read_records(state["records"])]
-        draft = {"step": GENERALIST, "answer": turn.answer, "problem": turn.problem, "seen": seen}
-        return _drafted(at, state, draft, attempt)
+        return _drafted(at, state, GENERALIST, ask(at.model, messages, schema), attempt, {})
 
     return generalist
 
@@ -213,17 +209,19 @@ def agent_node(at: Workplace, step: Step) -> Node:
         )
         tools = step.tools if at.on("context") else ()
         turn = ask(at.model, messages, step.schema, tools, at.toolbox if tools else None)
-        seen = [*turn.seen, *(source for source, _ in read_records(state["records"]))]
-        draft = {"step": step.name, "answer": turn.answer, "problem": turn.problem, "seen": seen}
-        return _drafted(at, state, draft | {"inputs": answers}, attempt)
+        return _drafted(at, state, step.name, turn, attempt, answers)
 
     return agent
 
 
-def _drafted(at: Workplace, state: RunState, draft: dict[str, Any], attempt: int) -> RunState:
+def _drafted(
+    at: Workplace, state: RunState, step: str, turn: Turn, attempt: int, inputs: dict[str, Answer]
+) -> RunState:
     """Record a draft; without verification it is accepted as it is."""
-    draft["attempt"] = attempt
-    update: RunState = {"draft": draft, "attempts": {draft["step"]: attempt}, "goto": ""}
+    seen = [*turn.seen, *(source for source, _ in read_records(state["records"]))]
+    draft: dict[str, Any] = {"step": step, "answer": turn.answer, "problem": turn.problem}
+    draft |= {"seen": seen, "inputs": inputs, "attempt": attempt}
+    update: RunState = {"draft": draft, "attempts": {step: attempt}, "goto": ""}
     if at.on("verification"):
         return update
     if draft["answer"] is None:
@@ -244,7 +242,7 @@ def verify_node(at: Workplace) -> Node:
     def check(state: RunState) -> RunState:
         draft, fields = state["draft"], state["task"]["fields"]
         seen = frozenset(draft["seen"])
-        evidence = Evidence(fields, draft.get("inputs", {}), seen, at.environment)
+        evidence = Evidence(fields, draft["inputs"], seen, at.environment)
         if draft["step"] == GENERALIST and draft["answer"] is not None:
             names = [step.name for step in at.case.steps]
             problems = verify_all(at.case, draft["answer"], evidence, names)
@@ -307,14 +305,9 @@ def approve_node(at: Workplace) -> Node:
         if state["status"] == "held":
             proposal = None
         verdict = as_verdict(interrupt({"reason": reason, "proposal": proposal}))
-        update: RunState = {
-            "verdict": {
-                "decision": verdict.decision,
-                "reviewer": verdict.reviewer,
-                "reason": reason,
-            }
-        }
-        update["log"] = event("human", f"{verdict.decision} ({reason})")
+        told = {"decision": verdict.decision, "reviewer": verdict.reviewer, "reason": reason}
+        log = event("human", f"{verdict.decision} ({reason})")
+        update: RunState = {"verdict": told, "log": log}
         final = verdict.answer if verdict.decision == "edit" else proposal
         if verdict.decision == "reject" or final is None:
             return {**update, "status": "rejected", "problem": f"rejected after {reason}"}
@@ -355,13 +348,16 @@ def build(
         checkpointer: where the state is kept; needed by the human layer's interrupts.
     """
     graph: StateGraph[Any] = StateGraph(RunState)
-    route, destinations = _router_of_edges(at), tuple(_destinations(at))
+    agents, final = _agents(at), "approve" if at.on("human") else "act"
+    verify = ["verify"] if at.on("verification") else []
+    destinations = (*(name for name, _ in agents), *verify, final, END)
+    route = _router_of_edges(at, final)
     retries = retry_policy(at.stack.deliveries, at.stack.retry_wait) if at.on("execution") else None
     graph.add_edge(START, "start")
     graph.add_node("start", _then(start_node(at), route), destinations=destinations)
-    for name, node in _agents(at):
+    for name, node in agents:
         graph.add_node(name, _then(node, route), destinations=destinations, retry_policy=retries)
-    if at.on("verification"):
+    if verify:
         graph.add_node("verify", _then(verify_node(at), route), destinations=destinations)
     if at.on("human"):
         graph.add_node("approve", approve_node(at))
@@ -393,30 +389,19 @@ def _updated(state: RunState, update: RunState) -> RunState:
     return after
 
 
-def _agents(at: Workplace) -> Iterable[tuple[str, Node]]:
+def _agents(at: Workplace) -> list[tuple[str, Node]]:
     if not at.on("execution"):
         return [(GENERALIST, generalist_node(at))]
     agents = [(step.name, agent_node(at, step)) for step in at.case.steps]
     return agents if at.on("planning") else [*agents, ("router", router_node(at))]
 
 
-def _destinations(at: Workplace) -> list[str]:
-    verify = ["verify"] if at.on("verification") else []
-    return [
-        *(name for name, _ in _agents(at)),
-        *verify,
-        "approve" if at.on("human") else "act",
-        END,
-    ]
-
-
 def _after_approval(state: RunState) -> str:
     return "act" if state["status"] == "running" else END
 
 
-def _router_of_edges(at: Workplace) -> Callable[[RunState], str]:
-    """The rule behind every branch: where a state goes next."""
-    final = "approve" if at.on("human") else "act"
+def _router_of_edges(at: Workplace, final: str) -> Callable[[RunState], str]:
+    """The rule behind every branch: where a state goes next; after the last answer to `final`."""
     following = dict(zip(at.plan, [*at.plan[1:], final], strict=True)) if at.plan else {}
 
     def route(state: RunState) -> str:
@@ -428,18 +413,13 @@ def _router_of_edges(at: Workplace) -> Callable[[RunState], str]:
             return "verify"
         if goto := state.get("goto"):
             return final if goto == DONE else goto
-        return _onward(at, state, following, final)
+        # an answer was accepted (or it is the start), and nobody waits for one
+        if not at.on("execution"):
+            return final if state.get("answers") or state.get("inbox") else GENERALIST
+        if not at.on("planning"):
+            return "router"
+        done = latest(state, at.on("state"))
+        last = next((step for step in reversed(at.plan) if step in done), None)
+        return following[last] if last else at.plan[0]
 
     return route
-
-
-def _onward(at: Workplace, state: RunState, following: dict[str, str], final: str) -> str:
-    """After an accepted answer (or at the start) with nobody waiting for one."""
-    if not at.on("execution"):
-        done = state.get("answers") or state.get("inbox")
-        return final if done else GENERALIST
-    if not at.on("planning"):
-        return "router"
-    done_steps = latest(state, at.on("state"))
-    last = next((s for s in reversed(at.plan) if s in done_steps), None)
-    return following[last] if last else at.plan[0]

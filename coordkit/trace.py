@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
-from textwrap import fill, shorten
+from textwrap import TextWrapper, shorten
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -17,9 +17,9 @@ from coordkit.layers.state import RunState
 from coordkit.prompt import Answer, Prompt, read_records
 from coordkit.stack import trial_id
 
-WIDTH = 100  # characters a line
 CELL = 300  # characters shown of one value
 SOURCES = 6  # source ids named of what was shown
+_LINES = TextWrapper(98, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
 
 
 class Storyteller(Recorder):
@@ -73,12 +73,7 @@ def tell(bench: Bench, task: Task, trial: int = 0) -> str:
 
 
 def _block(title: str, lines: Sequence[str]) -> str:
-    look: dict[str, Any] = {
-        "initial_indent": "  ",
-        "subsequent_indent": " " * 6,
-        "break_on_hyphens": False,
-    }
-    return "\n".join([title, *(fill(line, WIDTH - 2, **look) for line in lines)])
+    return "\n".join([title, *map(_LINES.fill, lines)])
 
 
 def _value(value: Any) -> str:
