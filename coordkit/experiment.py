@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, lru_cache
@@ -42,7 +42,7 @@ from coordkit.layers.execution import GENERALIST, is_transient
 from coordkit.layers.human import Approver, Review, SimulatedReviewer
 from coordkit.layers.planning import SKILLS
 from coordkit.layers.state import RunState
-from coordkit.models import SIMULATED, MeteredChatModel, make
+from coordkit.models import SIMULATED, MeteredChatModel
 from coordkit.prices import Prices
 from coordkit.prompt import Prompt
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
@@ -67,8 +67,8 @@ class Settings:
         stack: settings of the layers (its ``layers`` are replaced by each stack measured).
         reviewer_accuracy, reviewer_fatigue: the simulated reviewer.
         prices: price table.
-        model, endpoint, sampling: which model, as `coordkit.models.make` takes it, and for a real
-            one where it is and what else determines its answers (`run` fills these in).
+        model, endpoint, sampling: which model, and for a real one where it is and what else
+            determines its answers (`run` fills these in).
 
     ``version`` is worked out: a fingerprint of the data, of this package and of the libraries'
     versions, so that results from before a change of any are not taken for results after it.
@@ -96,9 +96,6 @@ class Settings:
         if own := source_of(self.case):
             text += own.read_text(encoding="utf-8")
         object.__setattr__(self, "version", blake2b(text.encode(), digest_size=8).hexdigest())
-
-    def __hash__(self) -> int:  # the mix of slip modes is a dict, which has no hash
-        return hash((self.case, self.tasks, self.trials, self.data, self.version))
 
     def key(self) -> str:
         """A short fingerprint: the same settings, data and code continue the same run."""
@@ -554,7 +551,7 @@ def run(
     runs: Path = Path("runs"),
     processes: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    model: BaseChatModel | None = None,
+    model: MeteredChatModel | None = None,
 ) -> tuple[pd.DataFrame, Path]:
     """Measure stacks; the same settings continue what an interrupted run has finished.
 
@@ -567,8 +564,7 @@ def run(
         processes: worker processes; None takes one per core, 1 stays in this process. With a real
             model: threads, which is how many requests are under way; None takes 4.
         progress: called with trials done and trials in all.
-        model: a model of `coordkit.models.make`; None makes the one that the settings name, with
-            its responses kept in ``runs/responses.sqlite``.
+        model: a real model, as `coordkit.models.make` makes it; None for the simulated one.
 
     Returns:
         The table (one row per trial, ordered by stack and feed) and the folder with
@@ -576,10 +572,13 @@ def run(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
+        TypeError: if the model is none that `coordkit.models.make` has made.
         ModelProblem: if a real model cannot go on; what is finished is kept here too.
         UnknownCase: if the case has no skills for the simulated model.
     """
-    model = _chosen(settings, model, runs)
+    simulated = model is None and settings.model == SIMULATED
+    if not (simulated or isinstance(model, MeteredChatModel)):
+        raise TypeError("give run() a model that coordkit.model() has made")
     settings = with_model(settings, model) if model else settings
     case = case_of(settings)
     if model is None and ":" in settings.case:
@@ -596,20 +595,31 @@ def run(
     todo = [b for b in blocks if b.stack.label not in whole and not (folder / b.file).exists()]
     done = total - sum(block.size for block in todo) * settings.trials
     progress(done, total)
-    path = sys.path if ":" in settings.case else []
     with model.running() if model else nullcontext() as asked:
-        pool = Parallel(
-            n_jobs=1 if len(todo) <= 1 else processes or (CONCURRENCY if model else -1),
-            backend="threading" if model else None,
-            return_as="generator_unordered",
-            pre_dispatch="n_jobs" if model else "2*n_jobs",
-        )
-        for rows in pool(delayed(_run_block)(settings, b, folder, asked, path) for b in todo):
+        for rows in _run_blocks(settings, todo, folder, processes, asked):
             done += rows
             progress(done, total)
     table = _collect(folder, whole, stacks, blocks)
     _write_manifest(settings, sorted({*whole, *(s.label for s in [*graphs, *stacks])}), folder)
     return table, folder
+
+
+def _run_blocks(
+    settings: Settings,
+    blocks: Sequence[Block],
+    folder: Path,
+    processes: int | None,
+    model: MeteredChatModel | None,
+) -> Iterator[int]:
+    """Run blocks in processes, or threads that wait for a real model; trials of each when done."""
+    path = sys.path if ":" in settings.case else []
+    pool = Parallel(
+        n_jobs=1 if len(blocks) <= 1 else processes or (CONCURRENCY if model else -1),
+        backend="threading" if model else None,
+        return_as="generator_unordered",
+        pre_dispatch="n_jobs" if model else "2*n_jobs",
+    )
+    yield from pool(delayed(_run_block)(settings, b, folder, model, path) for b in blocks)
 
 
 def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
@@ -621,16 +631,6 @@ def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
         output_per_million=known.output_per_million,
     )
     return replace(settings, **model.identity, prices=prices)
-
-
-def _chosen(settings: Settings, model: BaseChatModel | None, runs: Path) -> MeteredChatModel | None:
-    """The model to measure; None for the simulated one, which runs in processes of its own."""
-    if model is None and settings.model != SIMULATED:
-        sample = settings.simulation.seed
-        model = make(settings.model, cache=runs / "responses.sqlite", sample=sample)
-    if model is not None and not isinstance(model, MeteredChatModel):
-        raise TypeError("give run() a model that coordkit.model() has made")
-    return model
 
 
 def _write(frame: pd.DataFrame, path: Path) -> None:

@@ -435,11 +435,6 @@ class MeteredChatModel(BaseChatModel):
         text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
         return Kept(json.loads(scrub(text, secrets_of(inner))))
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.label} at {self.endpoint})"
-
-    __str__ = __repr__
-
 
 def _under(key: str, inner: BaseChatModel) -> dict[str, Any]:
     """What a client of OpenAI's interface takes to send a request's key, as LangChain names it."""

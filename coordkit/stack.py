@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -21,7 +21,6 @@ from coordkit.layers import LAYERS
 from coordkit.layers.context import DirectTools, ToolBox, naive_dump, retrieve
 from coordkit.layers.execution import (
     GENERALIST,
-    Turn,
     ask,
     generalist_instruction,
     generalist_schema,
@@ -40,7 +39,7 @@ from coordkit.layers.state import (
     merge,
 )
 from coordkit.layers.verification import verify, verify_all
-from coordkit.prompt import Answer, Request, read_records, write_prompt
+from coordkit.prompt import Request, read_records, write_prompt
 
 
 @dataclass(frozen=True)
@@ -152,80 +151,49 @@ class Workplace:
 Node = Callable[..., RunState]
 
 
-def start_node(at: Workplace) -> Node:
+def start(at: Workplace, state: RunState) -> RunState:
     """Look the task up in the ledger; gather what a single prompt will be shown."""
-
-    def start(state: RunState) -> RunState:
-        task, trial = state["task"], trial_id(state)
-        key = idempotency_key(task, at.on("state"))
-        if key and at.environment.was_processed(trial, key):
-            note = event("state", "the ledger already holds this task's key: nothing to do")
-            return {"status": "done", "problem": "already processed", "log": note}
-        update: RunState = {"status": "running", "records": at.dump}
-        if at.on("context") and not at.on("execution"):
-            text = " ".join(str(value) for value in task["fields"].values())
-            update["records"] = retrieve(at.environment, text, at.stack.retrieved, at.retriever)
-        return update
-
-    return start
+    task, trial = state["task"], trial_id(state)
+    key = idempotency_key(task, at.on("state"))
+    if key and at.environment.was_processed(trial, key):
+        note = event("state", "the ledger already holds this task's key: nothing to do")
+        return {"status": "done", "problem": "already processed", "log": note}
+    update: RunState = {"status": "running", "records": at.dump}
+    if at.on("context") and not at.on("execution"):
+        text = " ".join(str(value) for value in task["fields"].values())
+        update["records"] = retrieve(at.environment, text, at.stack.retrieved, at.retriever)
+    return update
 
 
-def generalist_node(at: Workplace) -> Node:
-    """Execution off: one prompt asks for everything."""
-    schema, instruction = generalist_schema(at.case.steps), generalist_instruction(at.case.steps)
+def agent(at: Workplace, step: Step, state: RunState, runtime: Runtime[Any]) -> RunState:
+    """One agent does one step: a specialist with its own tools, or the generalist all at once.
 
-    def generalist(state: RunState, runtime: Runtime[Any]) -> RunState:
-        attempt = state.get("attempts", {}).get(GENERALIST, 0) + 1
-        request = at.request(state, GENERALIST, attempt, runtime)
-        messages = write_prompt(
-            instruction,
-            request,
-            task=state["task"]["fields"],
-            records=state["records"],
-            critique=state.get("critique", ""),
-        )
-        return _drafted(at, state, GENERALIST, ask(at.model, messages, schema), attempt, {})
-
-    return generalist
-
-
-def agent_node(at: Workplace, step: Step) -> Node:
-    """Execution on: one specialist does one step with its own tools."""
-
-    def agent(state: RunState, runtime: Runtime[Any]) -> RunState:
-        shared = at.on("state")
-        answers = known(state, step, shared)
-        missing = [name for name in step.needs if name not in answers]
-        if missing and not shared:
-            return ask_again(state, step, missing[0])
-        attempt = state.get("attempts", {}).get(step.name, 0) + 1
-        messages = write_prompt(
-            step.instruction,
-            at.request(state, step.name, attempt, runtime),
-            task=state["task"]["fields"] if step.reads_task else None,
-            answers=answers,
-            records=state["records"],
-            critique=state.get("critique", ""),
-        )
-        tools = step.tools if at.on("context") else ()
-        turn = ask(at.model, messages, step.schema, tools, at.toolbox if tools else None)
-        return _drafted(at, state, step.name, turn, attempt, answers)
-
-    return agent
-
-
-def _drafted(
-    at: Workplace, state: RunState, step: str, turn: Turn, attempt: int, inputs: dict[str, Answer]
-) -> RunState:
-    """Record a draft; without verification it is accepted as it is."""
+    Without verification its draft is accepted as it is.
+    """
+    shared = at.on("state")
+    answers = known(state, step, shared)
+    missing = [name for name in step.needs if name not in answers]
+    if missing and not shared:
+        return ask_again(state, step, missing[0])
+    attempt = state.get("attempts", {}).get(step.name, 0) + 1
+    messages = write_prompt(
+        step.instruction,
+        at.request(state, step.name, attempt, runtime),
+        task=state["task"]["fields"] if step.reads_task else None,
+        answers=answers,
+        records=state["records"],
+        critique=state.get("critique", ""),
+    )
+    tools = step.tools if at.on("context") else ()
+    turn = ask(at.model, messages, step.schema, tools, at.toolbox if tools else None)
     seen = [*turn.seen, *(source for source, _ in read_records(state["records"]))]
-    draft: dict[str, Any] = {"step": step, "answer": turn.answer, "problem": turn.problem}
-    draft |= {"seen": seen, "inputs": inputs, "attempt": attempt}
-    update: RunState = {"draft": draft, "attempts": {step: attempt}, "goto": ""}
+    draft: dict[str, Any] = {"step": step.name, "answer": turn.answer, "problem": turn.problem}
+    draft |= {"seen": seen, "inputs": answers, "attempt": attempt}
+    update: RunState = {"draft": draft, "attempts": {step.name: attempt}, "goto": ""}
     if at.on("verification"):
         return update
-    if draft["answer"] is None:
-        return {**update, "status": "crashed", "problem": draft["problem"]}
+    if turn.answer is None:
+        return {**update, "status": "crashed", "problem": turn.problem}
     return {**update, **_accepted(at, state, draft)}
 
 
@@ -235,102 +203,85 @@ def _accepted(at: Workplace, state: RunState, draft: dict[str, Any]) -> RunState
     return deliver(state, draft["step"], draft["answer"], at.on("state"))
 
 
-def verify_node(at: Workplace) -> Node:
+def check(at: Workplace, state: RunState) -> RunState:
     """Verification on: accept the draft, send it back with the critique, or hold the task."""
-    checks = at.case.checks()
-
-    def check(state: RunState) -> RunState:
-        draft, fields = state["draft"], state["task"]["fields"]
-        seen = frozenset(draft["seen"])
-        evidence = Evidence(fields, draft["inputs"], seen, at.environment)
-        if draft["step"] == GENERALIST and draft["answer"] is not None:
-            names = [step.name for step in at.case.steps]
-            problems = verify_all(at.case, draft["answer"], evidence, names)
-        else:
-            step_checks = checks.get(draft["step"], ())
-            problems = verify(draft["answer"], step_checks, evidence, draft["problem"])
-        if not problems:
-            return _accepted(at, state, draft)
-        rejections, critique = state.get("rejections", 0) + 1, "; ".join(problems)
-        last = rejections > at.stack.retries
-        note = event(
-            "verification",
-            f"{'holds the task' if last else 'sends back'}: {critique}",
-            step=draft["step"],
-            attempt=draft["attempt"],
-            rejected="held" if last else "again",
-        )
-        if last:
-            return {"status": "held", "problem": critique, "rejections": rejections, "log": note}
-        update: RunState = {"rejections": rejections, "critique": critique, "log": note}
-        return {**update, "goto": draft["step"]}
-
-    return check
+    draft, fields = state["draft"], state["task"]["fields"]
+    seen = frozenset(draft["seen"])
+    evidence = Evidence(fields, draft["inputs"], seen, at.environment)
+    if draft["step"] == GENERALIST and draft["answer"] is not None:
+        names = [step.name for step in at.case.steps]
+        problems = verify_all(at.case, draft["answer"], evidence, names)
+    else:
+        step_checks = at.case.checks().get(draft["step"], ())
+        problems = verify(draft["answer"], step_checks, evidence, draft["problem"])
+    if not problems:
+        return _accepted(at, state, draft)
+    rejections, critique = state.get("rejections", 0) + 1, "; ".join(problems)
+    last = rejections > at.stack.retries
+    note = event(
+        "verification",
+        f"{'holds the task' if last else 'sends back'}: {critique}",
+        step=draft["step"],
+        attempt=draft["attempt"],
+        rejected="held" if last else "again",
+    )
+    if last:
+        return {"status": "held", "problem": critique, "rejections": rejections, "log": note}
+    update: RunState = {"rejections": rejections, "critique": critique, "log": note}
+    return {**update, "goto": draft["step"]}
 
 
-def router_node(at: Workplace) -> Node:
+def router(at: Workplace, state: RunState, runtime: Runtime[Any]) -> RunState:
     """Planning off: the model chooses the next step, within the hop budget."""
-
-    def router(state: RunState, runtime: Runtime[Any]) -> RunState:
-        hops = state.get("hops", 0) + 1
-        if hops > at.stack.hop_budget:
-            return {"status": "out_of_budget", "problem": f"more than {at.stack.hop_budget} hops"}
-        request = at.request(state, "router", hops, runtime)
-        choice = choose_next(at.case, at.model, request, latest(state, at.on("state")))
-        if choice is None:
-            return {"hops": hops, "status": "crashed", "problem": "the router's output is garbled"}
-        return {"hops": hops, "goto": choice, "log": event("planning", f"router: {choice}")}
-
-    return router
+    hops = state.get("hops", 0) + 1
+    if hops > at.stack.hop_budget:
+        return {"status": "out_of_budget", "problem": f"more than {at.stack.hop_budget} hops"}
+    request = at.request(state, "router", hops, runtime)
+    choice = choose_next(at.case, at.model, request, latest(state, at.on("state")))
+    if choice is None:
+        return {"hops": hops, "status": "crashed", "problem": "the router's output is garbled"}
+    return {"hops": hops, "goto": choice, "log": event("planning", f"router: {choice}")}
 
 
-def approve_node(at: Workplace) -> Node:
+def approve(at: Workplace, state: RunState) -> RunState:
     """Human on: ask a person where one is needed. No side effects here: interrupts re-run it."""
-
-    def approve(state: RunState) -> RunState:
-        answers = latest(state, at.on("state"))
-        proposal = answers.get(at.last_step)
-        reports = [a["confidence"] for a in answers.values()]
-        rows = at.case.actions(proposal) if proposal else []
-        reason = reason_to_ask(
-            at.case,
-            state["problem"] if state["status"] == "held" else "",
-            proposal,
-            min(reports, default=1.0),
-            at.stack.confidence_floor,
-            at.case.needs_approval(rows, at.environment),
-        )
-        if not reason:
-            return {"verdict": {"decision": "approve", "reviewer": "house rules", "reason": ""}}
-        if state["status"] == "held":
-            proposal = None
-        verdict = as_verdict(interrupt({"reason": reason, "proposal": proposal}))
-        told = {"decision": verdict.decision, "reviewer": verdict.reviewer, "reason": reason}
-        log = event("human", f"{verdict.decision} ({reason})")
-        update: RunState = {"verdict": told, "log": log}
-        final = verdict.answer if verdict.decision == "edit" else proposal
-        if verdict.decision == "reject" or final is None:
-            return {**update, "status": "rejected", "problem": f"rejected after {reason}"}
-        return {**update, "status": "running", "problem": "", "final": final}
-
-    return approve
+    answers = latest(state, at.on("state"))
+    proposal = answers.get(at.last_step)
+    reports = [a["confidence"] for a in answers.values()]
+    rows = at.case.actions(proposal) if proposal else []
+    reason = reason_to_ask(
+        at.case,
+        state["problem"] if state["status"] == "held" else "",
+        proposal,
+        min(reports, default=1.0),
+        at.stack.confidence_floor,
+        at.case.needs_approval(rows, at.environment),
+    )
+    if not reason:
+        return {"verdict": {"decision": "approve", "reviewer": "house rules", "reason": ""}}
+    if state["status"] == "held":
+        proposal = None
+    verdict = as_verdict(interrupt({"reason": reason, "proposal": proposal}))
+    told = {"decision": verdict.decision, "reviewer": verdict.reviewer, "reason": reason}
+    log = event("human", f"{verdict.decision} ({reason})")
+    update: RunState = {"verdict": told, "log": log}
+    final = verdict.answer if verdict.decision == "edit" else proposal
+    if verdict.decision == "reject" or final is None:
+        return {**update, "status": "rejected", "problem": f"rejected after {reason}"}
+    return {**update, "status": "running", "problem": "", "final": final}
 
 
-def act_node(at: Workplace) -> Node:
+def act(at: Workplace, state: RunState) -> RunState:
     """Carry the last answer out in the environment: the only node with side effects."""
-
-    def act(state: RunState) -> RunState:
-        trial, answers = trial_id(state), latest(state, at.on("state"))
-        answer = state.get("final", answers.get(at.last_step))
-        if answer is None:
-            return {"status": "done", "problem": "no answer to act on"}
-        verdict = state.get("verdict")
-        approval = (verdict["reviewer"], verdict["decision"]) if verdict else None
-        key = idempotency_key(state["task"], at.on("state"))
-        written = at.environment.write(trial, at.case.actions(answer), key, approval)
-        return {"status": "done", "problem": "" if written else "already processed"}
-
-    return act
+    trial, answers = trial_id(state), latest(state, at.on("state"))
+    answer = state.get("final", answers.get(at.last_step))
+    if answer is None:
+        return {"status": "done", "problem": "no answer to act on"}
+    verdict = state.get("verdict")
+    approval = (verdict["reviewer"], verdict["decision"]) if verdict else None
+    key = idempotency_key(state["task"], at.on("state"))
+    written = at.environment.write(trial, at.case.actions(answer), key, approval)
+    return {"status": "done", "problem": "" if written else "already processed"}
 
 
 def trial_id(state: RunState) -> str:
@@ -349,20 +300,20 @@ def build(
     """
     graph: StateGraph[Any] = StateGraph(RunState)
     agents, final = _agents(at), "approve" if at.on("human") else "act"
-    verify = ["verify"] if at.on("verification") else []
-    destinations = (*(name for name, _ in agents), *verify, final, END)
+    checked = ["verify"] if at.on("verification") else []
+    destinations = (*(name for name, _ in agents), *checked, final, END)
     route = _router_of_edges(at, final)
     retries = retry_policy(at.stack.deliveries, at.stack.retry_wait) if at.on("execution") else None
     graph.add_edge(START, "start")
-    graph.add_node("start", _then(start_node(at), route), destinations=destinations)
+    graph.add_node("start", _then(partial(start, at), route), destinations=destinations)
     for name, node in agents:
         graph.add_node(name, _then(node, route), destinations=destinations, retry_policy=retries)
-    if verify:
-        graph.add_node("verify", _then(verify_node(at), route), destinations=destinations)
+    if checked:
+        graph.add_node("verify", _then(partial(check, at), route), destinations=destinations)
     if at.on("human"):
-        graph.add_node("approve", approve_node(at))
+        graph.add_node("approve", partial(approve, at))
         graph.add_conditional_edges("approve", _after_approval, ["act", END])
-    graph.add_node("act", act_node(at))
+    graph.add_node("act", partial(act, at))
     graph.add_edge("act", END)
     return graph.compile(checkpointer=checkpointer)
 
@@ -390,10 +341,14 @@ def _updated(state: RunState, update: RunState) -> RunState:
 
 
 def _agents(at: Workplace) -> list[tuple[str, Node]]:
+    """The agents by name: one per step, led by a router without a plan; or one for all steps."""
     if not at.on("execution"):
-        return [(GENERALIST, generalist_node(at))]
-    agents = [(step.name, agent_node(at, step)) for step in at.case.steps]
-    return agents if at.on("planning") else [*agents, ("router", router_node(at))]
+        schema: Any = generalist_schema(at.case.steps)
+        instruction = generalist_instruction(at.case.steps)
+        everything = Step(GENERALIST, schema, instruction, reads_task=True)
+        return [(GENERALIST, partial(agent, at, everything))]
+    agents: list[tuple[str, Node]] = [(s.name, partial(agent, at, s)) for s in at.case.steps]
+    return agents if at.on("planning") else [*agents, ("router", partial(router, at))]
 
 
 def _after_approval(state: RunState) -> str:
