@@ -33,23 +33,19 @@ _PAGE = """<!DOCTYPE html>
 """
 
 _STYLE = """
-:root { color-scheme: light dark; --text: #222; --back: #fff; --soft: #666; --line: #ddd; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e4e4e4; --back: #161616; --soft: #a5a5a5; --line: #3a3a3a; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
-  max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
 .finding { font-size: 1.15rem; border-left: 4px solid #0072B2; padding-left: .8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .45rem; border-bottom: 1px solid var(--line);
+th, td { text-align: right; padding: .3rem .45rem; border-bottom: 1px solid #8886;
   vertical-align: top; white-space: nowrap; }
 th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
-td small { display: block; color: var(--soft); }
+td small { display: block; opacity: .75; }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; }
-.js-plotly-plot .main-svg text { fill: var(--text) !important; }
+.js-plotly-plot .main-svg text { fill: CanvasText !important; }
 .js-plotly-plot .hoverlayer text { fill: #fff !important; }
 dt { font-weight: 600; } dd { margin: 0 0 .5rem 1rem; }
 pre { overflow-x: auto; font-size: .8rem; }
