@@ -544,8 +544,9 @@ def make(
     budget: float | None = None,
     replay: bool = False,
     sample: int = 0,
+    temperature: float | None = None,
+    max_tokens: int = MAX_TOKENS,
     timeout: float = TIMEOUT,
-    **sampling: Any,
 ) -> BaseChatModel:
     """A chat model that any experiment takes in place of the simulated one.
 
@@ -558,16 +559,16 @@ def make(
         budget: USD that this object may spend.
         replay: answer from the cache alone: no key, no network.
         sample: another number asks everything afresh.
+        temperature: None leaves it to the provider.
+        max_tokens: most tokens of one reply.
         timeout: seconds that a request may take.
-        sampling: what else determines the answers, such as ``temperature``; of ``max_tokens``,
-            the most that one reply may have, 4,096 unless it is given.
 
     Raises:
         ModelProblem: if the model cannot be made, or has a budget and no price.
     """
     if spec == SIMULATED:
         return _simulated()
-    sampling = {"max_tokens": MAX_TOKENS, **sampling}
+    sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
     inner: BaseChatModel | None
     if isinstance(spec, str):
         label = spec
@@ -579,7 +580,7 @@ def make(
         label = f"{type(spec).__name__}:{name}" if name else type(spec).__name__
         address = _first_text(spec, "openai_api_base", "azure_endpoint", "base_url", "endpoint_url")
         own = re.sub(r" at 0x\w+", "", str(spec._identifying_params))
-        sampling["max_tokens"] = getattr(spec, "max_tokens", None) or sampling["max_tokens"]
+        sampling["max_tokens"] = getattr(spec, "max_tokens", None) or max_tokens
         sampling["own"] = blake2b(own.encode(), digest_size=8).hexdigest()  # may hold a secret
         inner = None if replay else spec
     return MeteredChatModel(
@@ -607,7 +608,8 @@ def _simulated() -> BaseChatModel:
 
 def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseChatModel:
     """The model that a string names, with its timeout set."""
-    options = {"timeout": timeout, "max_retries": 0, **sampling}
+    options = {k: v for k, v in sampling.items() if v is not None}
+    options |= {"timeout": timeout, "max_retries": 0}
     try:
         if spec.startswith("openai:"):
             from langchain_openai import ChatOpenAI
