@@ -61,30 +61,8 @@ def shapley_weights(players: Sequence[str]) -> NDArray[np.float64]:
     return weights
 
 
-def shapley(
-    failure: Mapping[Coalition, float], players: Sequence[str] = LAYERS
-) -> dict[str, float]:
-    """Each player's share of what all of them together remove from the failure rate.
-
-    Args:
-        failure: failure rate (0..1) of every subset of the players.
-        players: their names.
-
-    Returns:
-        Shares that sum to failure(none) - failure(all); negative for a player that harms.
-
-    Raises:
-        KeyError: if a subset has no failure rate.
-    """
-    rates = np.array([failure[subset] for subset in subsets(players)])
-    shares = shapley_weights(players) @ rates
-    return dict(zip(players, map(float, shares), strict=True))
-
-
-def shapley_shares(
-    failed: pd.DataFrame, resamples: int = 2000, seed: int = 0, confidence: float = 0.95
-) -> pd.DataFrame:
-    """Shapley shares of the layers with bootstrap intervals.
+def shapley_shares(failed: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
+    """Each layer's share of what all six remove from the failure rate, with a 95 % interval.
 
     The tasks are resampled, all 64 outcomes of a task together, for every stack met the same
     tasks and the same dice (percentile bootstrap, Efron 1979).
@@ -92,19 +70,17 @@ def shapley_shares(
     Args:
         failed: whether a task failed under a stack: one row per task, one column per label.
         resamples: bootstrap samples, 1 or more.
-        seed: seed of the resampling.
-        confidence: of the interval, between 0 and 1.
 
     Returns:
-        One row per layer: ``share``, ``low``, ``high``, fractions of tasks.
+        One row per layer: ``share``, ``low``, ``high``, fractions of tasks. Shares sum to what all
+        six remove; one is negative for a layer that harms.
     """
     labels = [stack.label for stack in all_stacks()]
     outcomes = failed[labels].to_numpy(dtype=float)
     per_task = outcomes @ shapley_weights(LAYERS).T  # the shares are linear in the failures
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     counts = rng.multinomial(len(per_task), np.full(len(per_task), 1 / len(per_task)), resamples)
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(counts @ per_task / len(per_task), [tail, 100 - tail], axis=0)
+    low, high = np.percentile(counts @ per_task / len(per_task), [2.5, 97.5], axis=0)
     columns = {"share": per_task.mean(axis=0), "low": low, "high": high}
     return pd.DataFrame(columns, index=pd.Index(LAYERS, name="layer"))
 

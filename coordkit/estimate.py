@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from coordkit.experiment import Settings, case_of, run
 from coordkit.models import SIMULATED, MeteredChatModel
 from coordkit.own_data import columns_sent
-from coordkit.prices import list_price
+from coordkit.prices import ListPrice
 from coordkit.stack import Stack
 
 SAMPLE = 20  # tasks that the simulated model does first, for nothing, to count calls and tokens
@@ -21,31 +21,43 @@ class Estimate:
     """What a run should take, counted on the simulated model.
 
     Attributes:
-        label, endpoint: the model that is asked, and where.
+        model: the model that is asked.
         trials, calls: in all.
         sent, received: tokens in all; a model that reasons before it answers writes more.
-        usd: their cost, None if no price is known.
-        price: where the price comes from.
         shown: what of the data the model is shown.
     """
 
-    label: str
-    endpoint: str
+    model: MeteredChatModel
     trials: int
     calls: float
     sent: float
     received: float
-    usd: float | None
-    price: str
     shown: str
+
+    @property
+    def usd(self) -> float | None:
+        """What the tokens cost, None if no price is known."""
+        prices = self.model.meter.prices
+        return prices.of_tokens(self.sent, self.received) if prices else None
+
+    @property
+    def price(self) -> str:
+        """Where the prices come from, in words."""
+        prices = self.model.meter.prices
+        if prices is None:
+            return "the price table has none for this model: give --price-in and --price-out"
+        rates = f"{prices.input_per_million:g} and {prices.output_per_million:g} USD per million"
+        if isinstance(prices, ListPrice):
+            return f"{rates}: list price of {prices.date}, {prices.source}"
+        return f"{rates}: yours"
 
     def __str__(self) -> str:
         cost = "at unknown prices" if self.usd is None else f"about {self.usd:.2f} USD"
         return (
-            f"{self.trials:,} trials on {self.label} at {self.endpoint}: about {self.calls:,.0f} "
-            f"calls, {self.sent:,.0f} tokens sent and {self.received:,.0f} received, {cost} "
-            f"({self.price}), less what several stacks ask alike: that is asked once\n"
-            f"What is sent there: {self.shown}"
+            f"{self.trials:,} trials on {self.model.label} at {self.model.endpoint}: about "
+            f"{self.calls:,.0f} calls, {self.sent:,.0f} tokens sent and {self.received:,.0f} "
+            f"received, {cost} ({self.price}), less what several stacks ask alike: that is asked "
+            f"once\nWhat is sent there: {self.shown}"
         )
 
 
@@ -71,30 +83,8 @@ def estimate(
     runs_of_each = tasks * settings.trials
     means = table.groupby("stack")[["calls", "input_tokens", "output_tokens"]].mean().sum()
     calls, sent, received = (float(x) * runs_of_each for x in means)
-    prices = model.meter.prices
-    return Estimate(
-        label=model.label,
-        endpoint=model.endpoint,
-        trials=len(graphs) * runs_of_each,
-        calls=calls,
-        sent=sent,
-        received=received,
-        usd=prices.of_tokens(sent, received) if prices else None,
-        price=price_source(model),
-        shown=what_is_shown(settings),
-    )
-
-
-def price_source(model: MeteredChatModel) -> str:
-    """Where the prices of a model come from, in words."""
-    prices, known = model.meter.prices, list_price(model.label)
-    if prices is None:
-        return "the price table has none for this model: give --price-in and --price-out"
-    rates = f"{prices.input_per_million:g} and {prices.output_per_million:g} USD per million"
-    listed = (known.input_per_million, known.output_per_million) if known else None
-    if known and listed == (prices.input_per_million, prices.output_per_million):
-        return f"{rates}: list price of {known.date}, {known.source}"
-    return f"{rates}: yours"
+    trials = len(graphs) * runs_of_each
+    return Estimate(model, trials, calls, sent, received, what_is_shown(settings))
 
 
 def what_is_shown(settings: Settings) -> str:

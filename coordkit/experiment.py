@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,13 @@ from langgraph.types import Command
 from coordkit.cases import UnknownCase, load_case, source_of
 from coordkit.cases.base import Case, Task
 from coordkit.data.sample import SAMPLES
-from coordkit.faults import Simulation
+from coordkit.faults import TRANSPORT, Simulation
 from coordkit.layers import LAYERS
 from coordkit.layers.execution import GENERALIST, is_transient
 from coordkit.layers.human import Approver, Review, SimulatedReviewer
 from coordkit.layers.planning import SKILLS
 from coordkit.layers.state import RunState
-from coordkit.models import SIMULATED, MeteredChatModel, make
+from coordkit.models import SIMULATED, MeteredChatModel
 from coordkit.prices import Prices
 from coordkit.prompt import Prompt
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
@@ -67,8 +67,8 @@ class Settings:
         stack: settings of the layers (its ``layers`` are replaced by each stack measured).
         reviewer_accuracy, reviewer_fatigue: the simulated reviewer.
         prices: price table.
-        model, endpoint, sampling: which model, as `coordkit.models.make` takes it, and for a real
-            one where it is and what else determines its answers (`run` fills these in).
+        model, endpoint, sampling: which model, and for a real one where it is and what else
+            determines its answers (`run` fills these in).
 
     ``version`` is worked out: a fingerprint of the data, of this package and of the libraries'
     versions, so that results from before a change of any are not taken for results after it.
@@ -96,9 +96,6 @@ class Settings:
         if own := source_of(self.case):
             text += own.read_text(encoding="utf-8")
         object.__setattr__(self, "version", blake2b(text.encode(), digest_size=8).hexdigest())
-
-    def __hash__(self) -> int:  # the mix of slip modes is a dict, which has no hash
-        return hash((self.case, self.tasks, self.trials, self.data, self.version))
 
     def key(self) -> str:
         """A short fingerprint: the same settings, data and code continue the same run."""
@@ -132,7 +129,7 @@ class Recorder(BaseCallbackHandler):
         self.prompts: list[Any] = []
         self.replies: list[AIMessage] = []
         self.errors: list[BaseException] = []
-        self.turns: list[tuple[int, Any]] = []  # (index of prompt, reply or error)
+        self.turns: list[tuple[int | None, Any]] = []  # (index of prompt, reply or error)
 
     def on_chat_model_start(self, serialized: Any, messages: Any, **kwargs: Any) -> None:
         self.prompts.append(messages[0])
@@ -170,6 +167,9 @@ class Bench:
         self.at, self.approver = at, approver
         self.saver = checkpointer or (InMemorySaver() if at.on("human") else None)
         self.graph = build(at, self.saver)
+        in_memory = isinstance(self.saver, InMemorySaver)
+        # LangGraph warns if told how to keep what is not kept at all
+        self.durability: Any = None if self.saver is None else "exit" if in_memory else "sync"
         # hops may repeat steps; each step costs at most: agent, verify, router
         self.limit = 20 * len(at.case.steps) * (at.stack.retries + 1) + 4 * at.stack.hop_budget
 
@@ -200,24 +200,18 @@ class Bench:
         Returns:
             The final state; transport faults that outlast the retries end it as ``crashed``.
         """
-        name = f"{task.id}/trial-{trial}"
         fields: dict[str, Any] = {"id": task.id, "key": task.key, "fields": dict(task.fields)}
         start: RunState = {"task": fields, "trial": trial, "status": "running", "problem": ""}
         config = self.config(task, trial, recorder)
-        in_memory = isinstance(self.saver, InMemorySaver | None)
-        durability: Any = "exit" if in_memory else "sync"
-        if self.saver is None:  # nothing to keep; LangGraph warns if told how to keep it
-            durability = None
         if resume and self.saver and self.saver.get_tuple(config):
             begin: RunState | None = None
         else:
             begin = start
-            self.at.environment.clear(name)
+            self.at.environment.clear(trial_id(start))
             if task.repeated:  # the first delivery came earlier in the feed
-                self.at.environment.mark_processed(name, task.key)
+                self.at.environment.mark_processed(trial_id(start), task.key)
         try:
-            state = self.graph.invoke(begin, config, durability=durability)
-            return self.finish(state, task, config, durability)
+            return self.finish(begin, task, config)
         except GraphRecursionError:
             return {**start, "status": "out_of_budget", "problem": "recursion limit"}
         except Exception as error:
@@ -225,17 +219,29 @@ class Bench:
                 raise
             return {**start, "status": "crashed", "problem": str(error)}
         finally:
-            if in_memory and self.saver:
+            if isinstance(self.saver, InMemorySaver):
                 self.saver.delete_thread(config["configurable"]["thread_id"])
 
-    def finish(self, state: Any, task: Task, config: Any, durability: Any) -> RunState:
-        """Answer interrupts until the graph has ended."""
+    def finish(self, begin: RunState | None, task: Task, config: Any) -> RunState:
+        """Run the graph to its end, answering its interrupts."""
+        state: Any = self.graph.invoke(begin, config, durability=self.durability)
         while asked := state.get("__interrupt__"):
             shown = asked[0].value
             review = Review(self.at.case, task, shown["reason"], shown["proposal"], state["trial"])
             verdict = asdict(self.approver(review))
-            state = self.graph.invoke(Command(resume=verdict), config, durability=durability)
+            state = self.graph.invoke(Command(resume=verdict), config, durability=self.durability)
         return state  # type: ignore[no-any-return]
+
+    @cached_property
+    def twin(self) -> Bench | None:
+        """The same bench on a model that never slips; None for a real model.
+
+        It acts in an environment of its own, so that what a trial did stays there to be looked at.
+        """
+        if (model := faultless(self.at.model)) is None:
+            return None
+        at = replace(self.at, model=model, environment=self.at.case.environment())
+        return Bench(at, self.approver)
 
 
 def failure_of(bench: Bench, task: Task, state: RunState) -> str:
@@ -243,8 +249,7 @@ def failure_of(bench: Bench, task: Task, state: RunState) -> str:
 
     Graded on the database (for support: and the reply in it), never on the agents' words.
     """
-    at = bench.at
-    name = trial_id(state)
+    at, name = bench.at, trial_id(state)
     rows = at.environment.actions(name)
     approved = any(
         decision in ("approve", "edit") and reviewer != "house rules"
@@ -327,18 +332,18 @@ def fault_book(recorder: Recorder, state: RunState, failed: bool) -> list[dict[s
     fault in it. escalated: a person was asked and the trial succeeded. harmless: none of these.
     """
     faults = [dict(f) for m in recorder.replies for f in m.response_metadata.get("faults", [])]
-    for error in recorder.errors:
-        if isinstance(error, ModelUnavailable):
-            r = error.request
-            faults.append({"mode": error.mode, "step": r.step, "attempt": r.attempt, "lost": True})
+    lost = [error for error in recorder.errors if isinstance(error, ModelUnavailable)]
+    faults += [
+        {"mode": error.mode, "step": error.request.step, "attempt": error.request.attempt}
+        for error in lost
+    ]
+    crashed = lost[-1:] if state["status"] == "crashed" else []
+    ended_by = {(error.request.step, error.request.attempt) for error in crashed}
     sent_back = _sent_back(recorder) if faults else set()
-    crashed = state["status"] == "crashed"
-    last_lost = recorder.errors[-1] if recorder.errors else None
     for fault in faults:
-        asked_again = sent_back & {(step, fault["attempt"]) for step in (fault["step"], GENERALIST)}
-        lost = fault.pop("lost", False)
-        got_through = lost and not (crashed and _is(fault, last_lost))
-        if asked_again or got_through:
+        step, attempt = fault["step"], fault["attempt"]
+        got_through = fault["mode"] in TRANSPORT and (step, attempt) not in ended_by
+        if got_through or sent_back & {(step, attempt), (GENERALIST, attempt)}:
             fault["fate"] = "repaired"
         elif failed:
             fault["fate"] = "shipped"
@@ -356,13 +361,6 @@ def _sent_back(recorder: Recorder) -> set[tuple[str, int]]:
     """
     prompts = [Prompt.read(messages) for messages in recorder.prompts]
     return {(p.request.step, p.request.attempt - 1) for p in prompts if p.request and p.critique}
-
-
-def _is(fault: Mapping[str, Any], error: BaseException | None) -> bool:
-    return isinstance(error, ModelUnavailable) and (error.request.step, error.request.attempt) == (
-        fault["step"],
-        fault["attempt"],
-    )
 
 
 def cause_of(
@@ -390,7 +388,10 @@ def cause_of(
     if (state.get("verdict") or {}).get("reason"):
         return "reviewer"
     shipped = [f for f in book if f["fate"] == "shipped"]
-    without_slips = _failure_without_slips(bench, task, trial) if shipped else failure
+    without_slips = failure
+    if shipped:
+        twin = bench.twin
+        without_slips = failure_of(twin, task, twin.run(task, trial)) if twin else "unknown"
     if not without_slips:
         if len(shipped) > 1 and state["status"] not in LOUD:
             return "several slips"  # which of them was needed is not looked into
@@ -405,24 +406,6 @@ def cause_of(
     if state["status"] != "done":
         return state["status"]
     return "misread" if faultless(bench.at.model) else "unknown"
-
-
-def _failure_without_slips(bench: Bench, task: Task, trial: int) -> str:
-    twin = _faultless_twin(bench)
-    return failure_of(twin, task, twin.run(task, trial)) if twin else "unknown"
-
-
-def _faultless_twin(bench: Bench) -> Bench | None:
-    """The same bench on a model that never slips, built once; None for a real model.
-
-    It acts in an environment of its own, so that what the trial did stays there to be looked at.
-    """
-    if not hasattr(bench, "_twin"):
-        at, model = bench.at, faultless(bench.at.model)
-        if model:
-            at = replace(at, model=model, environment=at.case.environment())
-        bench._twin = Bench(at, bench.approver) if model else None  # type: ignore[attr-defined]
-    return bench._twin  # type: ignore[attr-defined, no-any-return]
 
 
 # --- many trials ---------------------------------------------------------------------------------
@@ -483,13 +466,10 @@ def make_bench(
     return Bench(Workplace(case, model, stack, case.environment(file)), reviewer, checkpointer)
 
 
-_bench = lru_cache(maxsize=1)(make_bench)
-
-
 _thread = threading.local()
 
 
-def _own_bench(settings: Settings, stack: Stack, model: BaseChatModel) -> Bench:
+def _own_bench(settings: Settings, stack: Stack, model: BaseChatModel | None) -> Bench:
     """A bench of this thread's own, for two trials cannot share a database; the last is kept."""
     key = (settings.key(), stack, id(model))
     if getattr(_thread, "key", None) != key:
@@ -498,50 +478,57 @@ def _own_bench(settings: Settings, stack: Stack, model: BaseChatModel) -> Bench:
     return _thread.bench  # type: ignore[no-any-return]
 
 
-def _run_block(settings: Settings, block: Block, model: BaseChatModel | None) -> pd.DataFrame:
-    """Run one block of tasks, in this or another process or thread."""
-    if threading.current_thread() is threading.main_thread() and _is_worker():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-        _end_with_parent()
-    bench = _own_bench(settings, block.stack, model) if model else _bench(settings, block.stack)
-    if _is_worker():
-        _collect_seldom()
-    tasks = bench.at.case.tasks[block.start : block.start + block.size]
+def _run_block(
+    settings: Settings,
+    block: Block,
+    folder: Path,
+    model: BaseChatModel | None,
+    path: Sequence[str] = (),
+) -> int:
+    """Run one block of tasks, in this or another process or thread, and keep its table.
+
+    Args:
+        settings, block: what to run.
+        folder: where the table goes.
+        model: a real model; None makes the simulated one.
+        path: where the module of a case of one's own is found.
+
+    Returns:
+        Number of trials.
+    """
+    sys.path += [place for place in path if place not in sys.path]  # it may be an older worker
+    if multiprocessing.parent_process() and model is None:
+        _settle_in()
+    bench = _own_bench(settings, block.stack, model)
     rows = [
         run_trial(bench, task, trial, settings.prices)
-        for task in tasks
+        for task in bench.at.case.tasks[block.start : block.start + block.size]
         for trial in range(settings.trials)
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    _write(pd.DataFrame(rows, columns=list(COLUMNS)), folder / block.file)
+    return len(rows)
 
 
 @cache
-def _collect_seldom() -> None:
-    """Once per worker: its garbage is short-lived, and not to be looked for among the modules."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 10)
+def _settle_in() -> None:
+    """Once per worker process: leave Ctrl-C to the parent, end with it, collect garbage seldom.
 
-
-def _is_worker() -> bool:
-    return multiprocessing.parent_process() is not None
-
-
-@cache
-def _end_with_parent() -> None:
-    """Once per worker: see that it does not outlive a parent that was killed, as loky's would.
-
-    Not on Windows, where a process is never told of another parent.
+    loky's workers would outlive a parent that was killed. On Windows they do: a process there is
+    never told of another parent. Garbage is short-lived, and not to be looked for among modules.
     """
-    parent = multiprocessing.parent_process()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
 
-    def watch(pid: int | None) -> None:
-        while os.getppid() == pid:
+    def watch() -> None:
+        while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
-    if parent and os.name == "posix":
-        threading.Thread(target=watch, args=(parent.pid,), daemon=True).start()
+    if os.name == "posix":
+        threading.Thread(target=watch, daemon=True).start()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
 
 
 @dataclass(frozen=True)
@@ -564,7 +551,7 @@ def run(
     runs: Path = Path("runs"),
     processes: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    model: BaseChatModel | None = None,
+    model: MeteredChatModel | None = None,
 ) -> tuple[pd.DataFrame, Path]:
     """Measure stacks; the same settings continue what an interrupted run has finished.
 
@@ -577,8 +564,7 @@ def run(
         processes: worker processes; None takes one per core, 1 stays in this process. With a real
             model: threads, which is how many requests are under way; None takes 4.
         progress: called with trials done and trials in all.
-        model: a model of `coordkit.models.make`; None makes the one that the settings name, with
-            its responses kept in ``runs/responses.sqlite``.
+        model: a real model, as `coordkit.models.make` makes it; None for the simulated one.
 
     Returns:
         The table (one row per trial, ordered by stack and feed) and the folder with
@@ -586,10 +572,13 @@ def run(
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after finished blocks are safe on disk.
+        TypeError: if the model is none that `coordkit.models.make` has made.
         ModelProblem: if a real model cannot go on; what is finished is kept here too.
         UnknownCase: if the case has no skills for the simulated model.
     """
-    model = _chosen(settings, model, runs)
+    simulated = model is None and settings.model == SIMULATED
+    if not (simulated or isinstance(model, MeteredChatModel)):
+        raise TypeError("give run() a model that coordkit.model() has made")
     settings = with_model(settings, model) if model else settings
     case = case_of(settings)
     if model is None and ":" in settings.case:
@@ -606,14 +595,31 @@ def run(
     todo = [b for b in blocks if b.stack.label not in whole and not (folder / b.file).exists()]
     done = total - sum(block.size for block in todo) * settings.trials
     progress(done, total)
-    with model.meter.while_running() if model else nullcontext():
-        for block, frame in _map(settings, todo, processes, model):
-            _write(frame, folder / block.file)
-            done += len(frame)
+    with model.running() if model else nullcontext() as asked:
+        for rows in _run_blocks(settings, todo, folder, processes, asked):
+            done += rows
             progress(done, total)
     table = _collect(folder, whole, stacks, blocks)
     _write_manifest(settings, sorted({*whole, *(s.label for s in [*graphs, *stacks])}), folder)
     return table, folder
+
+
+def _run_blocks(
+    settings: Settings,
+    blocks: Sequence[Block],
+    folder: Path,
+    processes: int | None,
+    model: MeteredChatModel | None,
+) -> Iterator[int]:
+    """Run blocks in processes, or threads that wait for a real model; trials of each when done."""
+    path = sys.path if ":" in settings.case else []
+    pool = Parallel(
+        n_jobs=1 if len(blocks) <= 1 else processes or (CONCURRENCY if model else -1),
+        backend="threading" if model else None,
+        return_as="generator_unordered",
+        pre_dispatch="n_jobs" if model else "2*n_jobs",
+    )
+    yield from pool(delayed(_run_block)(settings, b, folder, model, path) for b in blocks)
 
 
 def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
@@ -627,43 +633,6 @@ def with_model(settings: Settings, model: MeteredChatModel) -> Settings:
     return replace(settings, **model.identity, prices=prices)
 
 
-def _chosen(settings: Settings, model: BaseChatModel | None, runs: Path) -> MeteredChatModel | None:
-    """The model to measure; None for the simulated one, which runs in processes of its own."""
-    if model is None and settings.model != SIMULATED:
-        sample = settings.simulation.seed
-        model = make(settings.model, cache=runs / "responses.sqlite", sample=sample)
-    if model is not None and not isinstance(model, MeteredChatModel):
-        raise TypeError("give run() a model that coordkit.model() has made")
-    return model
-
-
-def _map(
-    settings: Settings, blocks: Sequence[Block], processes: int | None, model: BaseChatModel | None
-) -> Iterator[tuple[Block, pd.DataFrame]]:
-    if processes == 1 or len(blocks) <= 1:
-        for block in blocks:
-            yield block, _run_block(settings, block, model)
-        return
-    path = sys.path if ":" in settings.case else []
-    work = (delayed(_tagged)(settings, block, model, path) for block in blocks)
-    workers = (processes or -1) if model is None else (processes or CONCURRENCY)
-    pool = Parallel(
-        n_jobs=workers,
-        backend="threading" if model else None,
-        return_as="generator_unordered",
-        pre_dispatch="2*n_jobs" if model is None else "n_jobs",
-    )
-    yield from pool(work)
-
-
-def _tagged(
-    settings: Settings, block: Block, model: BaseChatModel | None, path: Sequence[str]
-) -> tuple[Block, pd.DataFrame]:
-    """A block's table, in a worker; path: where the module of a case of one's own is found."""
-    sys.path += [folder for folder in path if folder not in sys.path]  # it may be an older worker
-    return block, _run_block(settings, block, model)
-
-
 def _write(frame: pd.DataFrame, path: Path) -> None:
     """Write whole or not at all."""
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -671,42 +640,34 @@ def _write(frame: pd.DataFrame, path: Path) -> None:
     partial.replace(path)
 
 
+def _by_stack(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    return {str(label): part for label, part in table.groupby("stack", sort=False)}
+
+
 def _finished(path: Path) -> dict[str, pd.DataFrame]:
-    if not path.exists():
-        return {}
-    frame = pd.read_parquet(path)
-    return {str(label): part for label, part in frame.groupby("stack", sort=False)}
+    return _by_stack(pd.read_parquet(path)) if path.exists() else {}
 
 
 def _collect(
     folder: Path, whole: dict[str, pd.DataFrame], stacks: Sequence[Stack], blocks: Sequence[Block]
 ) -> pd.DataFrame:
     """Put the parts together, keep them as one file, and drop the parts."""
-    whole = whole | _finished(folder / "trials.parquet")  # another notebook may have been quicker
-    new = [b for b in blocks if b.stack.label not in whole]
-    parts = dict(whole)
-    for graph in dict.fromkeys(block.stack for block in new):
-        files = [folder / b.file for b in new if b.stack == graph]
-        parts[graph.label] = pd.concat(map(pd.read_parquet, files), ignore_index=True)
+    parts = whole | _finished(folder / "trials.parquet")  # another notebook may have been quicker
+    files = [folder / block.file for block in blocks if block.stack.label not in parts]
+    if files:
+        parts |= _by_stack(pd.concat(map(pd.read_parquet, files), ignore_index=True))
     for stack in stacks:
         parts.setdefault(stack.label, parts[stack.acts_as.label].assign(stack=stack.label))
     _write(pd.concat(parts.values(), ignore_index=True), folder / "trials.parquet")
-    for block in new:
-        (folder / block.file).unlink(missing_ok=True)
+    for file in files:
+        file.unlink(missing_ok=True)
     return pd.concat([parts[s.label] for s in stacks], ignore_index=True)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # coordkit itself, run from a checkout
-        return "not installed"
 
 
 def versions() -> dict[str, str]:
     """Versions of the packages that results depend on."""
     packages = ("coordkit", "langgraph", "langchain-core", "numpy", "scikit-learn", "scipy")
-    return {name: _version(name) for name in packages}
+    return {name: version(name) for name in packages}
 
 
 def _write_manifest(settings: Settings, labels: Sequence[str], folder: Path) -> None:
@@ -725,4 +686,4 @@ def ladder_stacks(rungs: Sequence[int] = range(7), knockouts: bool = True) -> li
     stacks = [Stack.rung(k) for k in rungs]
     if knockouts and 6 in rungs:
         stacks += [Stack.rung(6).without(layer) for layer in LAYERS]
-    return list(dict.fromkeys([*stacks, *([Stack.rung(6)] if knockouts and 6 in rungs else [])]))
+    return list(dict.fromkeys(stacks))

@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import astuple
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from coordkit.experiment import Settings
 from coordkit.layers import LAYERS
 from coordkit.stack import Stack
-from coordkit.statistics import failure_interval, paired_difference, pass_hat_k
+from coordkit.statistics import PairedDifference, failure_interval, paired_difference, pass_hat_k
 
 FULL = Stack.rung(len(LAYERS))
 FATES = ("harmless", "repaired", "escalated", "shipped")
@@ -93,16 +94,13 @@ def rung_of(layers: Sequence[str]) -> int | None:
 
 
 def _summary(table: pd.DataFrame, settings: Settings, stacks: Sequence[Stack]) -> Summary:
-    shown = [None, *stacks]
     return {
         "case": settings.case,
         "model": settings.model,
         "seed": settings.simulation.seed,
         "tasks": int(table["task"].nunique()),
         "settings": settings.as_dict(),
-        "rungs": [
-            _entry(table, stack, before) for before, stack in zip(shown, stacks, strict=False)
-        ],
+        "rungs": [_entry(table, *pair) for pair in zip(stacks, [None, *stacks], strict=False)],
         "mechanism": mechanism(table),
     }
 
@@ -187,26 +185,24 @@ def _entry(table: pd.DataFrame, stack: Stack, before: Stack | None) -> Entry:
 
 
 def _change(table: pd.DataFrame, before: Stack | None, failed: NDArray[np.bool_]) -> Entry:
-    keys = ("delta", "delta_ci_low", "delta_ci_high", "p_value")
-    if before is None:
-        return dict.fromkeys(keys)
-    change = paired_difference(task_matrix(table, before.label), failed)
-    return dict(zip(keys, (change.delta, change.low, change.high, change.p_value), strict=True))
+    change = paired_difference(task_matrix(table, before.label), failed) if before else None
+    return _named(change, "delta", "delta_ci_low", "delta_ci_high", "p_value")
 
 
 def _knockout(table: pd.DataFrame, rung: int | None) -> Entry:
     """What the full stack loses without the layer that a rung adds."""
+    without = FULL.without(LAYERS[rung - 1]).label if rung else ""
+    loss = asked = None
+    if rung and {FULL.label, without} <= set(table["stack"]):
+        loss = paired_difference(task_matrix(table, FULL.label), task_matrix(table, without))
+        asked = int(table.loc[table["stack"] == without, "escalated"].sum())
     keys = ("knockout_delta", "knockout_ci_low", "knockout_ci_high", "knockout_p_value")
-    nothing = dict.fromkeys([*keys, "knockout_escalated"])
-    if not rung:
-        return nothing
-    without = FULL.without(LAYERS[rung - 1]).label
-    if not {FULL.label, without} <= set(table["stack"]):
-        return nothing
-    loss = paired_difference(task_matrix(table, FULL.label), task_matrix(table, without))
-    asked = int(table.loc[table["stack"] == without, "escalated"].sum())
-    values = (loss.delta, loss.low, loss.high, loss.p_value)
-    return dict(zip(keys, values, strict=True)) | {"knockout_escalated": asked}
+    return {**_named(loss, *keys), "knockout_escalated": asked}
+
+
+def _named(change: PairedDifference | None, *keys: str) -> Entry:
+    """A difference, its interval and its p-value under these names; None where not measured."""
+    return dict(zip(keys, astuple(change) if change else [None] * 4, strict=True))
 
 
 # --- in words ------------------------------------------------------------------------------------

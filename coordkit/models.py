@@ -18,9 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
-from weakref import WeakSet
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.exceptions import (
@@ -32,7 +31,7 @@ from langchain_core.exceptions import (
 )
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, message_to_dict, messages_from_dict
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -54,7 +53,8 @@ _RETRYABLE = {408, 409, 429}  # and all from 500: the endpoint's own trouble
 _MAYBE_BILLED = {408, 502, 504, 520, 522, 524}  # the work may have been done and the answer lost
 _FATAL = {401, 402, 403, 404}
 _FATAL_WORDS = ("insufficient_quota", "Idempotency-Key")
-_SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")
+_SECRET_NAME = re.compile(r"(^AUTHORIZATION|KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS)$")
+_ACCOUNT = re.compile(r"https?://([^/@\s]*:([^/@\s]+))@")  # name and password in an address
 
 
 class ModelProblem(Exception):
@@ -97,7 +97,7 @@ class Meter:
     """
 
     def __init__(self, prices: Prices | None, budget: float | None = None) -> None:
-        if budget is not None and not (prices and prices.of_tokens(1, 1) >= 0):
+        if budget is not None and prices is None:
             raise ModelProblem(
                 "a budget needs prices, and the price table has none for this model: give "
                 "--price-in and --price-out, USD per million tokens"
@@ -105,31 +105,32 @@ class Meter:
         self.prices, self.budget = prices, budget
         self.spent, self.sent, self.kept = 0.0, 0, 0
         self._in_flight: list[float] = []  # what each call under way can cost at worst
-        self._silent, self._stopped = 0, False
-        self._asking = WeakSet[threading.Thread]()  # threads of this run
-        self._ended = WeakSet[threading.Thread]()  # and of earlier ones that ended early
+        self._silent = 0
         self._settled = threading.Condition()
 
     @contextmanager
-    def reserve(self, request_bytes: int, reply_tokens: int) -> Iterator[None]:
+    def reserve(
+        self, request_bytes: int, reply_tokens: int, ended: threading.Event
+    ) -> Iterator[None]:
         """Set aside what one delivery of a request can cost at worst, until it is settled.
 
         Args:
             request_bytes: size of what is sent; no token is shorter than a byte.
             reply_tokens: most tokens that may come back.
+            ended: set when the run that asks has ended.
 
         Raises:
             BudgetReached: if even with all calls in flight settled the budget might be exceeded.
-            ModelProblem: if the run has ended, and this is one of its threads.
+            ModelProblem: if the run has ended.
         """
         worst = self.prices.of_tokens(request_bytes, reply_tokens) if self.prices else 0.0
         with self._settled:
-            self._asking.add(threading.current_thread())
-            while not self._is_over() and self._must_wait(worst):
-                self._settled.wait()
-            if self._is_over():
+            self._settled.wait_for(
+                lambda: ended.is_set() or not self._in_flight or self._fits(worst)
+            )
+            if ended.is_set():
                 raise ModelProblem("the run has ended")
-            if self.budget is not None and self.spent + worst > self.budget:
+            if not self._fits(worst):
                 raise BudgetReached(
                     f"stopped before the budget of {self.budget:g} USD would be exceeded: "
                     f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}; "
@@ -144,31 +145,9 @@ class Meter:
                 self._in_flight.remove(worst)
                 self._settled.notify_all()
 
-    def _is_over(self) -> bool:
-        """Whether the run of this thread has ended early, though another may have begun."""
-        return self._stopped or threading.current_thread() in self._ended
-
-    def _must_wait(self, worst: float) -> bool:
-        """Whether calls under way could still use up the money for another one."""
-        if self.budget is None or not self._in_flight:
-            return False
-        return self.spent + sum(self._in_flight) + worst > self.budget
-
-    @contextmanager
-    def while_running(self) -> Iterator[None]:
-        """Let calls be made; if the run ends early, its threads make no more of them."""
-        with self._settled:
-            self._stopped = False
-            self._ended.discard(threading.current_thread())
-            self._asking.clear()
-        try:
-            yield
-        except BaseException:
-            with self._settled:
-                self._stopped = True
-                self._ended |= self._asking
-                self._settled.notify_all()
-            raise
+    def _fits(self, worst: float) -> bool:
+        """Whether the budget has room for one more call besides those under way."""
+        return self.budget is None or self.spent + sum(self._in_flight) + worst <= self.budget
 
     def pay(self, sent: float, received: float, answered: bool = True) -> None:
         """Add the cost of a call; an answer also shows that the endpoint is there."""
@@ -198,11 +177,8 @@ class Meter:
 
 def secrets_of(inner: BaseChatModel | None = None) -> list[str]:
     """What must never be written down: keys in the environment and in the model object."""
-    found = [v for name, v in os.environ.items() if _SECRET_NAME.search(name.upper())]
-    found += _secrets_in(vars(inner)) if inner else []
+    found = list(_secrets_in({**os.environ, **(vars(inner) if inner else {})}))
     found += [json.dumps(value)[1:-1] for value in found]  # as a quoting endpoint echoes it
-    addresses = [*os.environ.values(), *(vars(inner).values() if inner else ())]
-    found += [s for url in addresses if isinstance(url, str) for s in _secrets_of_address(url)]
     return sorted({value for value in found if len(value) >= 8}, key=len, reverse=True)
 
 
@@ -213,21 +189,12 @@ def _secrets_in(values: Mapping[Any, Any]) -> Iterator[str]:
             yield value.get_secret_value()
         elif isinstance(value, Mapping):
             yield from _secrets_in(value)
-        elif isinstance(value, str) and _secret_key(name):
-            yield value.removeprefix("Bearer ")
-
-
-def _secrets_of_address(url: str) -> list[str]:
-    """The password in an address, and what is sent of it: name and password in base 64."""
-    if not (found := re.match(r"https?://([^/@\s]*:([^/@\s]+))@", url)):
-        return []
-    account, password = (unquote(part) for part in found.groups())
-    return [password, b64encode(account.encode()).decode()]
-
-
-def _secret_key(name: object) -> bool:
-    text = str(name).upper().replace("-", "_")
-    return text == "AUTHORIZATION" or bool(_SECRET_NAME.search(text))
+        elif isinstance(value, str):
+            if _SECRET_NAME.search(str(name).upper().replace("-", "_")):
+                yield value.removeprefix("Bearer ")
+            if found := _ACCOUNT.match(value):
+                account, password = map(unquote, found.groups())
+                yield from (password, b64encode(account.encode()).decode())  # as it is sent
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
@@ -242,13 +209,21 @@ def endpoint_of(url: str | None) -> str:
     if not url:
         return "default"
     parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(
-        (parts.scheme, f"{parts.hostname or ''}{port}", parts.path.rstrip("/"), "", "")
-    )
+    host, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
+    return parts._replace(netloc=host, path=path, query="", fragment="").geturl()
 
 
 # --- the model -----------------------------------------------------------------------------------
+
+
+class _Request(NamedTuple):
+    """One request in one form."""
+
+    form: str
+    messages: Sequence[BaseMessage]
+    tools: Sequence[Any]
+    key: str  # its fingerprint: its place among the responses, and the Idempotency-Key
+    size: int  # in bytes
 
 
 class MeteredChatModel(BaseChatModel):
@@ -267,6 +242,7 @@ class MeteredChatModel(BaseChatModel):
         meter: counts, and stops before the budget is exceeded.
         sample: another number asks everything afresh.
         resends: how often a request without an answer is sent again, with waits in between.
+        ended: set when the run that this model is for has ended: then it sends nothing more.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -279,21 +255,28 @@ class MeteredChatModel(BaseChatModel):
     meter: Meter = Field(default_factory=lambda: Meter(None), exclude=True, repr=False)
     sample: int = 0
     resends: int = 0
-    _unsure: set[str] = PrivateAttr(default_factory=set)
+    ended: threading.Event = Field(default_factory=threading.Event, exclude=True, repr=False)
+    _known: dict[str, bool] = PrivateAttr(default_factory=dict)
 
     @property
     def _llm_type(self) -> str:
         return "metered"
 
     @property
-    def _identifying_params(self) -> dict[str, Any]:
-        return self.identity
-
-    @property
     def identity(self) -> dict[str, Any]:
         """What an experiment's settings say of the model; the same model gives the same."""
         sampling = json.dumps({**self.sampling, "sample": self.sample}, sort_keys=True)
         return {"model": self.label, "endpoint": self.endpoint, "sampling": sampling}
+
+    @contextmanager
+    def running(self) -> Iterator[MeteredChatModel]:
+        """This model for one run: if that ends early, its threads send nothing more."""
+        model = self.model_copy(update={"ended": threading.Event()})
+        try:
+            yield model
+        except BaseException:
+            model.ended.set()
+            raise
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
@@ -316,13 +299,13 @@ class MeteredChatModel(BaseChatModel):
         if form == forms.PLAIN and tools and not message.tool_calls:
             again = self._send(form, forms.repair(messages, reply), tools)
             message = forms.read(form, again, tools)
-            message.usage_metadata = _sum(reply.usage_metadata, again.usage_metadata)
+            message.usage_metadata = add_usage(reply.usage_metadata, again.usage_metadata)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     # --- which form ---
 
     def form(self, lookups: bool) -> str:
-        """The first form of request that this model understands; found out once, then kept.
+        """The first form of request that this model understands, found out once by trying.
 
         Args:
             lookups: whether there are look-up tools beside the answer.
@@ -331,39 +314,23 @@ class MeteredChatModel(BaseChatModel):
         return next(form for form in choices if form == forms.PLAIN or self._works(form))
 
     def _works(self, form: str) -> bool:
-        known = self.responses.works(self.label, self.endpoint, form)
-        if known is None and form not in self._unsure:
-            known = self._try(form)
-            if known is None:
-                self._unsure.add(form)
-            else:
-                self._keep_works(form, known)
-        return bool(known)
+        if form not in self._known:
+            self._known[form] = any(self._passes(form, attempt) for attempt in range(2))
+        return self._known[form]
 
-    def _keep_works(self, form: str, works: bool) -> None:
-        """Keep what a probe found; an endpoint that is up does not understand the unsure forms."""
-        refused = self._unsure if works else set()
-        for name, found in [(form, works), *((other, False) for other in refused)]:
-            self.responses.keep_works(self.label, self.endpoint, name, found)
+    def _passes(self, form: str, attempt: int) -> bool:
+        """Whether the reply to a probe can be used.
 
-    def _try(self, form: str) -> bool | None:
-        """Whether a form works; None if all that came was refused, or a server's error.
-
-        Some servers answer so to what they do not support, others when they are in trouble.
+        A form may be refused, or end in a server's error: some servers answer so to what they do
+        not support. It is kept like any other reply, and tried again by the next run.
         """
-        answered = False
-        for attempt in range(2):
-            messages, tools = forms.probe(attempt)
-            try:
-                reply = forms.read(form, self._send(form, messages, tools), tools)
-            except Unavailable as error:
-                if error.status_code != 500:
-                    raise
-                continue
-            if forms.fits(reply, tools):
-                return True
-            answered = answered or "problem" not in reply.response_metadata
-        return False if answered else None
+        messages, tools = forms.probe(attempt)
+        try:
+            return forms.fits(forms.read(form, self._send(form, messages, tools), tools), tools)
+        except Unavailable as error:
+            if error.status_code != 500:
+                raise
+            return False
 
     def check(self) -> None:
         """See that the endpoint answers, before hours are planned on it.
@@ -398,49 +365,40 @@ class MeteredChatModel(BaseChatModel):
 
     def _send(self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any]) -> AIMessage:
         """The reply to one request: kept before, or asked for now and kept before it is used."""
-        key, size = self._key(form, messages, tools)
-        name = _named(messages)
-        with self.responses.once(key):
-            kept = self.responses.get(key)
+        request = self._request(form, messages, tools)
+        with self.responses.once(request.key):
+            kept = self.responses.get(request.key)
             if kept is None or (kept.failed and self.inner is not None):
-                kept = self._ask(key, form, messages, tools, size, name)
-                self.responses.keep(key, kept, self.label, self.endpoint, name)
+                kept, name = self._ask(request), _named(messages)
+                self.responses.keep(request.key, kept, self.label, self.endpoint, name)
             else:
                 self.meter.kept += 1
-        if kept.failed and _is_retryable(kept.reply["status_code"]):
-            raise Unavailable(kept.reply["error"], kept.reply["status_code"])
-        if kept.failed:
-            return _unusable(kept.reply["error"])
-        (message,) = messages_from_dict([kept.reply])
-        assert isinstance(message, AIMessage)
-        return message
+        if not kept.failed:
+            (message,) = messages_from_dict([kept.reply])
+            assert isinstance(message, AIMessage)
+            return message
+        problem, status = kept.reply["error"], kept.reply["status_code"]
+        if _is_retryable(status):
+            raise Unavailable(problem, status)
+        about = {"problem": problem}  # a malformed answer, which the layers count
+        return AIMessage("", response_metadata=about, usage_metadata=_usage(0, 0))
 
-    def _key(
+    def _request(
         self, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any]
-    ) -> tuple[str, int]:
-        """The fingerprint of a request, and its size in bytes.
-
-        The trial needs no place of its own: the prompt names it.
-        """
+    ) -> _Request:
+        """A request with its fingerprint; a trial needs no place in it: the prompt names it."""
         body = json.dumps([[_essence(m) for m in messages], tools], sort_keys=True).encode()
         about = [self.label, self.endpoint, form, self.sampling, self.sample]
         digest = blake2b(json.dumps(about, sort_keys=True, default=str).encode(), digest_size=16)
         digest.update(body)
-        return digest.hexdigest(), len(body)
+        return _Request(form, messages, tools, digest.hexdigest(), len(body))
 
-    def _ask(
-        self,
-        key: str,
-        form: str,
-        messages: Sequence[BaseMessage],
-        tools: Sequence[Any],
-        size: int,
-        name: str,
-    ) -> Kept:
+    def _ask(self, request: _Request) -> Kept:
+        """The answer to a request, sent again while that may help; or why there is none."""
         if self.inner is None:
-            raise self._not_kept(f" to {name}")
+            raise self._not_kept(f" to {_named(request.messages)}")
         for resent in range(self.resends + 1):
-            found = self._deliver(key, form, messages, tools, size)
+            found = self._deliver(self.inner, request)
             if isinstance(found, Kept):
                 return found
             problem = _one_line(found, secrets_of(self.inner))
@@ -452,19 +410,17 @@ class MeteredChatModel(BaseChatModel):
                 break
             if resent < self.resends:
                 time.sleep(_pause(found, resent))
-        if _is_retryable(status):
+        else:
             self.meter.nothing_came(problem)
         return Kept({"error": problem, "status_code": status}, failed=True)
 
-    def _deliver(
-        self, key: str, form: str, messages: Sequence[BaseMessage], tools: Sequence[Any], size: int
-    ) -> Kept | Exception:
+    def _deliver(self, inner: BaseChatModel, request: _Request) -> Kept | Exception:
         """Send a request once and pay for it: the answer to keep, or why there is none."""
-        assert self.inner is not None
+        form, messages, tools, key, size = request
         most = self.sampling.get("max_tokens") or MAX_TOKENS
-        with self.meter.reserve(size, most):
+        with self.meter.reserve(size, most, self.ended):
             try:
-                reply = forms.send(self.inner, form, messages, tools, **_under(key, self.inner))
+                reply = forms.send(inner, form, messages, tools, **_under(key, inner))
             except Exception as error:
                 found = _cut_short(error)
                 if found is None:
@@ -477,12 +433,7 @@ class MeteredChatModel(BaseChatModel):
         reply = reply.model_copy(update={"usage_metadata": usage, "id": None})
         text = json.dumps(message_to_dict(reply), ensure_ascii=False)
         text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
-        return Kept(json.loads(scrub(text, secrets_of(self.inner))))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.label} at {self.endpoint})"
-
-    __str__ = __repr__
+        return Kept(json.loads(scrub(text, secrets_of(inner))))
 
 
 def _under(key: str, inner: BaseChatModel) -> dict[str, Any]:
@@ -493,22 +444,12 @@ def _under(key: str, inner: BaseChatModel) -> dict[str, Any]:
     return {"extra_headers": {**own, "Idempotency-Key": key}}
 
 
-_NO_USAGE = UsageMetadata(input_tokens=0, output_tokens=0, total_tokens=0)
-
-
-def _unusable(problem: str) -> AIMessage:
-    """An answer that nothing can be read from: a malformed one, which the layers count."""
-    return AIMessage("", response_metadata={"problem": problem}, usage_metadata=_NO_USAGE)
-
-
 def _cut_short(error: Exception) -> AIMessage | None:
     """The reply in an error that a client raises over one that was cut off or filtered."""
-    completion = getattr(error, "completion", None)
-    usage = getattr(completion, "usage", None)
-    if completion is None or usage is None:
+    completion: Any = getattr(error, "completion", None)
+    if not (usage := getattr(completion, "usage", None)):
         return None
-    sent, received = usage.prompt_tokens, usage.completion_tokens
-    counted = UsageMetadata(input_tokens=sent, output_tokens=received, total_tokens=sent + received)
+    counted = _usage(usage.prompt_tokens, usage.completion_tokens)
     return AIMessage(completion.choices[0].message.content or "", usage_metadata=counted)
 
 
@@ -518,10 +459,10 @@ def _is_retryable(status: int | None) -> bool:
 
 def _may_be_billed(error: Exception) -> bool:
     """Whether the work may have been done although no usable answer came of it."""
-    if isinstance(error, ModelConnectionError | ConnectionError):
-        return not _never_sent(error)
-    status = status_of(error)
-    return status is None or (status in _MAYBE_BILLED and not _never_sent(error))
+    if _never_sent(error):
+        return False
+    status, lost = status_of(error), isinstance(error, ModelConnectionError | ConnectionError)
+    return lost or status is None or status in _MAYBE_BILLED
 
 
 def _never_sent(error: BaseException | None) -> bool:
@@ -558,22 +499,15 @@ def _essence(message: BaseMessage) -> list[Any]:
     return [message.type, message.content, calls]
 
 
+def _usage(sent: int, received: int) -> UsageMetadata:
+    return UsageMetadata(input_tokens=sent, output_tokens=received, total_tokens=sent + received)
+
+
 def _counted(size: int, reply: AIMessage) -> UsageMetadata:
     """Usage where the endpoint reports none: four characters as one token."""
     calls = [*reply.tool_calls, *reply.invalid_tool_calls]
     written = len(str(reply.text)) + sum(len(str(call["args"])) for call in calls)
-    return UsageMetadata(
-        input_tokens=size // 4, output_tokens=written // 4, total_tokens=(size + written) // 4
-    )
-
-
-def _sum(a: UsageMetadata | None, b: UsageMetadata | None) -> UsageMetadata:
-    both = [u or _NO_USAGE for u in (a, b)]
-    return UsageMetadata(
-        input_tokens=sum(u["input_tokens"] for u in both),
-        output_tokens=sum(u["output_tokens"] for u in both),
-        total_tokens=sum(u["total_tokens"] for u in both),
-    )
+    return _usage(size // 4, written // 4)
 
 
 def _one_line(error: Exception, secrets: Iterable[str]) -> str:
@@ -589,14 +523,14 @@ def status_of(error: BaseException) -> int | None:
         status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int) and status >= 400:
         return status
-    kinds: list[tuple[Any, int]] = [
-        (ModelAuthenticationError, 401),
-        (ModelPermissionDeniedError, 403),
-        (ModelNotFoundError, 404),
-        ((ModelTimeoutError, TimeoutError), 408),
-        ((ModelConnectionError, ConnectionError), 503),
-    ]
-    return next((status for kind, status in kinds if isinstance(error, kind)), None)
+    kinds: dict[int, Any] = {
+        401: ModelAuthenticationError,
+        403: ModelPermissionDeniedError,
+        404: ModelNotFoundError,
+        408: (ModelTimeoutError, TimeoutError),
+        503: (ModelConnectionError, ConnectionError),
+    }
+    return next((status for status, kind in kinds.items() if isinstance(error, kind)), None)
 
 
 # --- making one ----------------------------------------------------------------------------------
@@ -635,35 +569,30 @@ def make(
     if spec == SIMULATED:
         return _simulated()
     sampling: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens}
+    inner: BaseChatModel | None
     if isinstance(spec, str):
-        label, endpoint = spec, endpoint_of(_address(spec))
+        label = spec
+        address = os.environ.get("OPENAI_BASE_URL") if spec.startswith("openai:") else None
         inner = None if replay else _from_name(spec, timeout, sampling)
     else:
-        inner, label, endpoint = (
-            _checked(spec, budget),
-            _name_of(spec),
-            endpoint_of(_address_in(spec)),
-        )
+        _check(spec, budget)
+        name = _first_text(spec, "model_name", "model", "model_id", "deployment_name")
+        label = f"{type(spec).__name__}:{name}" if name else type(spec).__name__
+        address = _first_text(spec, "openai_api_base", "azure_endpoint", "base_url", "endpoint_url")
         own = re.sub(r" at 0x\w+", "", str(spec._identifying_params))
-        sampling["max_tokens"] = _own_limit(spec) or max_tokens
+        sampling["max_tokens"] = getattr(spec, "max_tokens", None) or max_tokens
         sampling["own"] = blake2b(own.encode(), digest_size=8).hexdigest()  # may hold a secret
-        inner = None if replay else inner
+        inner = None if replay else spec
     return MeteredChatModel(
         inner=inner,
         label=label,
-        endpoint=endpoint,
+        endpoint=endpoint_of(address),
         sampling=sampling,
         responses=cache if isinstance(cache, Responses) else Responses(cache),
-        meter=Meter(prices or prices_of(label), budget),
+        meter=Meter(prices or list_price(label), budget),
         sample=sample,
         resends=RESENDS if getattr(inner, "max_retries", None) == 0 else 0,
     )
-
-
-def prices_of(label: str) -> Prices | None:
-    """The list price of a model, None if the table has none."""
-    found = list_price(label)
-    return Prices(found.input_per_million, found.output_per_million) if found else None
 
 
 def _simulated() -> BaseChatModel:
@@ -675,10 +604,6 @@ def _simulated() -> BaseChatModel:
 
     skills = [load_case(name, tasks=1).skills() for name in CASES]
     return SimulatedChatModel(skills={**SKILLS, **{k: v for s in skills for k, v in s.items()}})
-
-
-def _address(spec: str) -> str | None:
-    return os.environ.get("OPENAI_BASE_URL") if spec.startswith("openai:") else None
 
 
 def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseChatModel:
@@ -706,35 +631,21 @@ def _from_name(spec: str, timeout: float, sampling: Mapping[str, Any]) -> BaseCh
     raise ModelProblem(f"the model {spec} cannot be made: {problem}")
 
 
-_TIMEOUTS = ("timeout", "request_timeout", "default_request_timeout")
-
-
-def _checked(inner: BaseChatModel, budget: float | None) -> BaseChatModel:
-    """A model of the user's own: it must not wait for ever, nor spend what nobody counts."""
+def _check(inner: BaseChatModel, budget: float | None) -> None:
+    """A model of the user's own must not wait for ever, nor spend what nobody counts."""
     fields, kind = type(inner).model_fields, type(inner).__name__
-    waits = [name for name in _TIMEOUTS if name in fields]
+    waits = fields.keys() & {"timeout", "request_timeout", "default_request_timeout"}
     if waits and all(getattr(inner, name) is None for name in waits):
         raise ModelProblem(f"give your {kind} a timeout, such as timeout={TIMEOUT}")
-    if budget is not None and "max_tokens" in fields and not _own_limit(inner):
+    if budget is None:
+        return
+    if "max_tokens" in fields and not getattr(inner, "max_tokens", None):
         raise ModelProblem(f"with a budget, give your {kind} a limit: max_tokens={MAX_TOKENS}")
-    if budget is not None and getattr(inner, "max_retries", 0) != 0:
+    if getattr(inner, "max_retries", 0) != 0:
         why = "so that every request is counted"
         raise ModelProblem(f"with a budget, give your {kind} max_retries=0, {why}")
-    return inner
 
 
-def _own_limit(inner: BaseChatModel) -> int | None:
-    """The most tokens of a reply that a model object asks for; None if it sets no limit."""
-    found = getattr(inner, "max_tokens", None)
-    return found if isinstance(found, int) else None
-
-
-def _name_of(inner: BaseChatModel) -> str:
-    names = ("model_name", "model", "model_id", "deployment_name")
-    found = next((v for n in names if isinstance(v := getattr(inner, n, None), str)), "")
-    return f"{type(inner).__name__}:{found}" if found else type(inner).__name__
-
-
-def _address_in(inner: BaseChatModel) -> str | None:
-    names = ("openai_api_base", "azure_endpoint", "base_url", "endpoint_url")
+def _first_text(inner: BaseChatModel, *names: str) -> str | None:
+    """The first of these attributes that a model has as a text."""
     return next((v for n in names if isinstance(v := getattr(inner, n, None), str)), None)

@@ -31,13 +31,11 @@ class Prices:
 
 
 @dataclass(frozen=True)
-class ListPrice:
-    """One line of the price table: USD per million tokens, when and where it was read."""
+class ListPrice(Prices):
+    """One line of the price table, with when and where it was read."""
 
-    input_per_million: float
-    output_per_million: float
-    date: str
-    source: str
+    date: str = ""
+    source: str = ""
 
 
 _OPENAI = (
@@ -46,15 +44,15 @@ _OPENAI = (
 _LITELLM = "litellm's price list as quoted by github.com/cuihuan/llm-gateway-bench"
 
 LIST_PRICES = {
-    "gpt-4.1": ListPrice(2.00, 8.00, "2026-03", _OPENAI),
-    "gpt-4.1-mini": ListPrice(0.40, 1.60, "2026-03", _OPENAI),
-    "gpt-4.1-nano": ListPrice(0.10, 0.40, "2026-03", _OPENAI),
-    "gpt-5": ListPrice(1.25, 10.00, "2026-03", _OPENAI),
-    "gpt-5-mini": ListPrice(0.25, 2.00, "2026-03", _OPENAI),
-    "gpt-5-nano": ListPrice(0.05, 0.40, "2026-03", _OPENAI),
-    "claude-sonnet-4-5": ListPrice(3.00, 15.00, "2026-07-11", _LITELLM),
-    "claude-haiku-4-5": ListPrice(1.00, 5.00, "2026-07-11", _LITELLM),
-    "gemini-2.5-flash": ListPrice(0.30, 2.50, "2026-07-11", _LITELLM),
+    "gpt-4.1": ListPrice(2.00, 8.00, date="2026-03", source=_OPENAI),
+    "gpt-4.1-mini": ListPrice(0.40, 1.60, date="2026-03", source=_OPENAI),
+    "gpt-4.1-nano": ListPrice(0.10, 0.40, date="2026-03", source=_OPENAI),
+    "gpt-5": ListPrice(1.25, 10.00, date="2026-03", source=_OPENAI),
+    "gpt-5-mini": ListPrice(0.25, 2.00, date="2026-03", source=_OPENAI),
+    "gpt-5-nano": ListPrice(0.05, 0.40, date="2026-03", source=_OPENAI),
+    "claude-sonnet-4-5": ListPrice(3.00, 15.00, date="2026-07-11", source=_LITELLM),
+    "claude-haiku-4-5": ListPrice(1.00, 5.00, date="2026-07-11", source=_LITELLM),
+    "gemini-2.5-flash": ListPrice(0.30, 2.50, date="2026-07-11", source=_LITELLM),
 }
 
 

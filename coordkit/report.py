@@ -33,23 +33,19 @@ _PAGE = """<!DOCTYPE html>
 """
 
 _STYLE = """
-:root { color-scheme: light dark; --text: #222; --back: #fff; --soft: #666; --line: #ddd; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e4e4e4; --back: #161616; --soft: #a5a5a5; --line: #3a3a3a; }
-}
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--text); background: var(--back);
-  max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
 .finding { font-size: 1.15rem; border-left: 4px solid #0072B2; padding-left: .8rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .45rem; border-bottom: 1px solid var(--line);
+th, td { text-align: right; padding: .3rem .45rem; border-bottom: 1px solid #8886;
   vertical-align: top; white-space: nowrap; }
 th { white-space: normal; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
-td small { display: block; color: var(--soft); }
+td small { display: block; opacity: .75; }
 figure { margin: 1.5rem 0; } figcaption { font-weight: 600; }
-.js-plotly-plot .main-svg text { fill: var(--text) !important; }
+.js-plotly-plot .main-svg text { fill: CanvasText !important; }
 .js-plotly-plot .hoverlayer text { fill: #fff !important; }
 dt { font-weight: 600; } dd { margin: 0 0 .5rem 1rem; }
 pre { overflow-x: auto; font-size: .8rem; }
@@ -78,11 +74,6 @@ was missing from the prompts.</dd>
 <em>Escalated</em>: a person was asked and the trial succeeded. <em>Shipped</em>: the trial failed.
 <em>Harmless</em>: none of these.</dd>
 </dl>"""
-
-_HEADER = (
-    "rung", "failure rate", "change, points", "p", "knock-out, points", "silent", "loud",
-    "escalated", "calls per task", "tokens per task", "cost per task, $", "seconds per task",
-)  # fmt: skip
 
 
 def write_report(results: Sequence[tuple[Summary, pd.DataFrame]], folder: Path) -> Path:
@@ -136,33 +127,36 @@ def _section(summary: Summary, table: pd.DataFrame, number: int) -> str:
 
 
 def _table(summary: Summary) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in _HEADER)
-    rows = [
-        "<tr>" + "".join(f"<td>{cell}</td>" for cell in _cells(name, entry)) + "</tr>"
-        for name, entry in zip(names(summary), summary["rungs"], strict=True)
-    ]
-    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+    rows = [_cells(*named) for named in zip(names(summary), summary["rungs"], strict=True)]
+    head = "".join(f"<th>{name}</th>" for name in rows[0])
+    body = ["".join(f"<td>{cell}</td>" for cell in row.values()) for row in rows]
+    lines = "".join(f"<tr>{line}</tr>" for line in [head, *body])
+    return f'<div class="wide"><table>{lines}</table></div>'
 
 
-def _cells(name: str, entry: Entry) -> list[str]:
+def _cells(name: str, entry: Entry) -> dict[str, str]:
+    """A line of the table, by its heads."""
     asked = entry["knockout_escalated"]
-    knocked = f"{percent(asked / entry['trials'])} escalated" if asked else ""
-    return [
-        escape(name),
-        percent(entry["failure_rate"]) + _small(interval(entry["ci_low"], entry["ci_high"], "")),
-        points(entry["delta"]) + _small(interval(entry["delta_ci_low"], entry["delta_ci_high"])),
-        escape(p_text(entry["p_value"])),
-        points(entry["knockout_delta"])
-        + _small(interval(entry["knockout_ci_low"], entry["knockout_ci_high"]))
-        + _small(knocked),
-        str(entry["silent"]),
-        str(entry["loud"]),
-        percent(entry["escalated"] / entry["trials"]),
-        f"{entry['calls_per_task']:.1f}",
-        f"{entry['tokens_per_task']:,.0f}",
-        usd(entry["cost_per_task_usd"]),
-        f"{entry['seconds']:.1f}",
-    ]
+    knocked = _ends(entry, "knockout_ci")
+    knocked += _small(f"{percent(asked / entry['trials'])} escalated" if asked else "")
+    return {
+        "rung": escape(name),
+        "failure rate": percent(entry["failure_rate"]) + _ends(entry, "ci", ""),
+        "change, points": points(entry["delta"]) + _ends(entry, "delta_ci"),
+        "p": escape(p_text(entry["p_value"])),
+        "knock-out, points": points(entry["knockout_delta"]) + knocked,
+        "silent": str(entry["silent"]),
+        "loud": str(entry["loud"]),
+        "escalated": percent(entry["escalated"] / entry["trials"]),
+        "calls per task": f"{entry['calls_per_task']:.1f}",
+        "tokens per task": f"{entry['tokens_per_task']:,.0f}",
+        "cost per task, $": usd(entry["cost_per_task_usd"]),
+        "seconds per task": f"{entry['seconds']:.1f}",
+    }
+
+
+def _ends(entry: Entry, name: str, sign: str = "+") -> str:
+    return _small(interval(entry[f"{name}_low"], entry[f"{name}_high"], sign))
 
 
 def _text(sentence: str) -> str:

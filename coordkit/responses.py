@@ -1,8 +1,8 @@
 """Every response that a model has given, kept in one SQLite file and never asked for again.
 
 LangChain's own cache interface has a key of prompt and settings and knows of answers only. Here
-are kept besides: what the endpoint refused or failed to deliver (a replay meets the same), which
-forms of a request a model understands, and a lock per request, so that no two threads send one.
+are kept besides: what the endpoint refused or failed to deliver (a replay meets the same), and a
+lock per request, so that no two threads send one.
 """
 
 from __future__ import annotations
@@ -17,17 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_TABLES = """
+WAIT = 60.0  # seconds, for other processes on the same file
+_TABLE = """
 CREATE TABLE IF NOT EXISTS responses (
     key TEXT PRIMARY KEY, model TEXT NOT NULL, endpoint TEXT NOT NULL, request TEXT NOT NULL,
-    kept_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, reply TEXT NOT NULL, failed INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS forms (
-    model TEXT NOT NULL, endpoint TEXT NOT NULL, form TEXT NOT NULL, works INTEGER NOT NULL,
-    PRIMARY KEY (model, endpoint, form));
+    kept_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, reply TEXT NOT NULL, failed INTEGER NOT NULL)
 """
-
-
-WAIT = 60.0  # seconds, for other processes on the same file
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ class Responses:
             str(path or ":memory:"), timeout=WAIT, check_same_thread=False, isolation_level=None
         )
         _write_ahead(self._connection)
-        self._connection.executescript(_TABLES)
+        self._connection.execute(_TABLE)
 
     @contextmanager
     def once(self, key: str) -> Iterator[None]:
@@ -87,7 +82,9 @@ class Responses:
 
     def get(self, key: str) -> Kept | None:
         """What was kept under a key, if anything was."""
-        found = self._read("SELECT reply, failed FROM responses WHERE key = ?", key)
+        with self._lock:
+            query = "SELECT reply, failed FROM responses WHERE key = ?"
+            found = self._connection.execute(query, (key,)).fetchone()
         return Kept(json.loads(found[0]), bool(found[1])) if found else None
 
     def keep(self, key: str, kept: Kept, model: str, endpoint: str, request: str) -> None:
@@ -97,29 +94,8 @@ class Responses:
         with self._lock:
             self._connection.execute(f"{insert} VALUES (?, ?, ?, ?, ?, ?)", row)
 
-    def works(self, model: str, endpoint: str, form: str) -> bool | None:
-        """Whether a model understands a form of request; None if it was never tried."""
-        query = "SELECT works FROM forms WHERE model = ? AND endpoint = ? AND form = ?"
-        found = self._read(query, model, endpoint, form)
-        return bool(found[0]) if found else None
-
-    def keep_works(self, model: str, endpoint: str, form: str, works: bool) -> None:
-        """Remember what a probe found."""
-        with self._lock:
-            self._connection.execute(
-                "INSERT OR REPLACE INTO forms VALUES (?, ?, ?, ?)", (model, endpoint, form, works)
-            )
-
     def count(self, model: str) -> dict[str, int]:
         """Number of responses kept of a model, by endpoint; failed deliveries are not counted."""
         query = "SELECT endpoint, COUNT(*) FROM responses WHERE model = ? AND NOT failed"
         with self._lock:
             return dict(self._connection.execute(f"{query} GROUP BY endpoint", (model,)).fetchall())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def _read(self, query: str, *values: str) -> Any:
-        with self._lock:
-            return self._connection.execute(query, values).fetchone()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
@@ -128,10 +128,8 @@ class Workplace:
         self.toolbox = self.toolbox or DirectTools(self.case.tools(self.environment))
         if self.stack.has("planning") and self.stack.has("execution"):
             self.plan = self.plan or make_plan(self.case, self.model)
-        self.dump = "" if self.on("context") else self._dump()
-
-    def _dump(self) -> str:
-        return naive_dump(self.environment, self.stack.dump_characters)
+        off = not self.on("context")
+        self.dump = naive_dump(self.environment, self.stack.dump_characters) if off else ""
 
     def on(self, layer: str) -> bool:
         """Whether a layer is on."""
@@ -153,81 +151,49 @@ class Workplace:
 Node = Callable[..., RunState]
 
 
-def start_node(at: Workplace) -> Node:
+def start(at: Workplace, state: RunState) -> RunState:
     """Look the task up in the ledger; gather what a single prompt will be shown."""
-
-    def start(state: RunState) -> RunState:
-        task, trial = state["task"], trial_id(state)
-        key = idempotency_key(task, at.on("state"))
-        if key and at.environment.was_processed(trial, key):
-            note = event("state", "the ledger already holds this task's key: nothing to do")
-            return {"status": "done", "problem": "already processed", "log": note}
-        update: RunState = {"status": "running", "records": at.dump}
-        if at.on("context") and not at.on("execution"):
-            text = " ".join(str(value) for value in task["fields"].values())
-            update["records"] = retrieve(at.environment, text, at.stack.retrieved, at.retriever)
-        return update
-
-    return start
+    task, trial = state["task"], trial_id(state)
+    key = idempotency_key(task, at.on("state"))
+    if key and at.environment.was_processed(trial, key):
+        note = event("state", "the ledger already holds this task's key: nothing to do")
+        return {"status": "done", "problem": "already processed", "log": note}
+    update: RunState = {"status": "running", "records": at.dump}
+    if at.on("context") and not at.on("execution"):
+        text = " ".join(str(value) for value in task["fields"].values())
+        update["records"] = retrieve(at.environment, text, at.stack.retrieved, at.retriever)
+    return update
 
 
-def generalist_node(at: Workplace) -> Node:
-    """Execution off: one prompt asks for everything."""
-    schema, instruction = generalist_schema(at.case.steps), generalist_instruction(at.case.steps)
+def agent(at: Workplace, step: Step, state: RunState, runtime: Runtime[Any]) -> RunState:
+    """One agent does one step: a specialist with its own tools, or the generalist all at once.
 
-    def generalist(state: RunState, runtime: Runtime[Any]) -> RunState:
-        attempt = state.get("attempts", {}).get(GENERALIST, 0) + 1
-        request = at.request(state, GENERALIST, attempt, runtime)
-        messages = write_prompt(
-            instruction,
-            request,
-            task=state["task"]["fields"],
-            records=state["records"],
-            critique=state.get("critique", ""),
-        )
-        turn = ask(at.model, messages, schema)
-        seen = [source for source, _ in read_records(state["records"])]
-        draft = {"step": GENERALIST, "answer": turn.answer, "problem": turn.problem, "seen": seen}
-        return _drafted(at, state, draft, attempt)
-
-    return generalist
-
-
-def agent_node(at: Workplace, step: Step) -> Node:
-    """Execution on: one specialist does one step with its own tools."""
-
-    def agent(state: RunState, runtime: Runtime[Any]) -> RunState:
-        shared = at.on("state")
-        answers = known(state, step, shared)
-        missing = [name for name in step.needs if name not in answers]
-        if missing and not shared:
-            return ask_again(state, step, missing[0])
-        attempt = state.get("attempts", {}).get(step.name, 0) + 1
-        messages = write_prompt(
-            step.instruction,
-            at.request(state, step.name, attempt, runtime),
-            task=state["task"]["fields"] if step.reads_task else None,
-            answers=answers,
-            records=state["records"],
-            critique=state.get("critique", ""),
-        )
-        tools = step.tools if at.on("context") else ()
-        turn = ask(at.model, messages, step.schema, tools, at.toolbox if tools else None)
-        seen = [*turn.seen, *(source for source, _ in read_records(state["records"]))]
-        draft = {"step": step.name, "answer": turn.answer, "problem": turn.problem, "seen": seen}
-        return _drafted(at, state, draft | {"inputs": answers}, attempt)
-
-    return agent
-
-
-def _drafted(at: Workplace, state: RunState, draft: dict[str, Any], attempt: int) -> RunState:
-    """Record a draft; without verification it is accepted as it is."""
-    draft["attempt"] = attempt
-    update: RunState = {"draft": draft, "attempts": {draft["step"]: attempt}, "goto": ""}
+    Without verification its draft is accepted as it is.
+    """
+    shared = at.on("state")
+    answers = known(state, step, shared)
+    missing = [name for name in step.needs if name not in answers]
+    if missing and not shared:
+        return ask_again(state, step, missing[0])
+    attempt = state.get("attempts", {}).get(step.name, 0) + 1
+    messages = write_prompt(
+        step.instruction,
+        at.request(state, step.name, attempt, runtime),
+        task=state["task"]["fields"] if step.reads_task else None,
+        answers=answers,
+        records=state["records"],
+        critique=state.get("critique", ""),
+    )
+    tools = step.tools if at.on("context") else ()
+    turn = ask(at.model, messages, step.schema, tools, at.toolbox if tools else None)
+    seen = [*turn.seen, *(source for source, _ in read_records(state["records"]))]
+    draft: dict[str, Any] = {"step": step.name, "answer": turn.answer, "problem": turn.problem}
+    draft |= {"seen": seen, "inputs": answers, "attempt": attempt}
+    update: RunState = {"draft": draft, "attempts": {step.name: attempt}, "goto": ""}
     if at.on("verification"):
         return update
-    if draft["answer"] is None:
-        return {**update, "status": "crashed", "problem": draft["problem"]}
+    if turn.answer is None:
+        return {**update, "status": "crashed", "problem": turn.problem}
     return {**update, **_accepted(at, state, draft)}
 
 
@@ -237,107 +203,85 @@ def _accepted(at: Workplace, state: RunState, draft: dict[str, Any]) -> RunState
     return deliver(state, draft["step"], draft["answer"], at.on("state"))
 
 
-def verify_node(at: Workplace) -> Node:
+def check(at: Workplace, state: RunState) -> RunState:
     """Verification on: accept the draft, send it back with the critique, or hold the task."""
-    checks = at.case.checks()
-
-    def check(state: RunState) -> RunState:
-        draft, fields = state["draft"], state["task"]["fields"]
-        seen = frozenset(draft["seen"])
-        evidence = Evidence(fields, draft.get("inputs", {}), seen, at.environment)
-        if draft["step"] == GENERALIST and draft["answer"] is not None:
-            names = [step.name for step in at.case.steps]
-            problems = verify_all(at.case, draft["answer"], evidence, names)
-        else:
-            step_checks = checks.get(draft["step"], ())
-            problems = verify(draft["answer"], step_checks, evidence, draft["problem"])
-        if not problems:
-            return _accepted(at, state, draft)
-        rejections, critique = state.get("rejections", 0) + 1, "; ".join(problems)
-        last = rejections > at.stack.retries
-        note = event(
-            "verification",
-            f"{'holds the task' if last else 'sends back'}: {critique}",
-            step=draft["step"],
-            attempt=draft["attempt"],
-            rejected="held" if last else "again",
-        )
-        if last:
-            return {"status": "held", "problem": critique, "rejections": rejections, "log": note}
-        update: RunState = {"rejections": rejections, "critique": critique, "log": note}
-        return {**update, "goto": draft["step"]}
-
-    return check
+    draft, fields = state["draft"], state["task"]["fields"]
+    seen = frozenset(draft["seen"])
+    evidence = Evidence(fields, draft["inputs"], seen, at.environment)
+    if draft["step"] == GENERALIST and draft["answer"] is not None:
+        names = [step.name for step in at.case.steps]
+        problems = verify_all(at.case, draft["answer"], evidence, names)
+    else:
+        step_checks = at.case.checks().get(draft["step"], ())
+        problems = verify(draft["answer"], step_checks, evidence, draft["problem"])
+    if not problems:
+        return _accepted(at, state, draft)
+    rejections, critique = state.get("rejections", 0) + 1, "; ".join(problems)
+    last = rejections > at.stack.retries
+    note = event(
+        "verification",
+        f"{'holds the task' if last else 'sends back'}: {critique}",
+        step=draft["step"],
+        attempt=draft["attempt"],
+        rejected="held" if last else "again",
+    )
+    if last:
+        return {"status": "held", "problem": critique, "rejections": rejections, "log": note}
+    update: RunState = {"rejections": rejections, "critique": critique, "log": note}
+    return {**update, "goto": draft["step"]}
 
 
-def router_node(at: Workplace) -> Node:
+def router(at: Workplace, state: RunState, runtime: Runtime[Any]) -> RunState:
     """Planning off: the model chooses the next step, within the hop budget."""
-
-    def router(state: RunState, runtime: Runtime[Any]) -> RunState:
-        hops = state.get("hops", 0) + 1
-        if hops > at.stack.hop_budget:
-            return {"status": "out_of_budget", "problem": f"more than {at.stack.hop_budget} hops"}
-        request = at.request(state, "router", hops, runtime)
-        choice = choose_next(at.case, at.model, request, latest(state, at.on("state")))
-        if choice is None:
-            return {"hops": hops, "status": "crashed", "problem": "the router's output is garbled"}
-        return {"hops": hops, "goto": choice, "log": event("planning", f"router: {choice}")}
-
-    return router
+    hops = state.get("hops", 0) + 1
+    if hops > at.stack.hop_budget:
+        return {"status": "out_of_budget", "problem": f"more than {at.stack.hop_budget} hops"}
+    request = at.request(state, "router", hops, runtime)
+    choice = choose_next(at.case, at.model, request, latest(state, at.on("state")))
+    if choice is None:
+        return {"hops": hops, "status": "crashed", "problem": "the router's output is garbled"}
+    return {"hops": hops, "goto": choice, "log": event("planning", f"router: {choice}")}
 
 
-def approve_node(at: Workplace) -> Node:
+def approve(at: Workplace, state: RunState) -> RunState:
     """Human on: ask a person where one is needed. No side effects here: interrupts re-run it."""
-
-    def approve(state: RunState) -> RunState:
-        answers = latest(state, at.on("state"))
-        proposal = answers.get(at.last_step)
-        reports = [a["confidence"] for a in answers.values()]
-        rows = at.case.actions(proposal) if proposal else []
-        reason = reason_to_ask(
-            at.case,
-            state["problem"] if state["status"] == "held" else "",
-            proposal,
-            min(reports, default=1.0),
-            at.stack.confidence_floor,
-            at.case.needs_approval(rows, at.environment),
-        )
-        if not reason:
-            return {"verdict": {"decision": "approve", "reviewer": "house rules", "reason": ""}}
-        if state["status"] == "held":
-            proposal = None
-        verdict = as_verdict(interrupt({"reason": reason, "proposal": proposal}))
-        update: RunState = {
-            "verdict": {
-                "decision": verdict.decision,
-                "reviewer": verdict.reviewer,
-                "reason": reason,
-            }
-        }
-        update["log"] = event("human", f"{verdict.decision} ({reason})")
-        final = verdict.answer if verdict.decision == "edit" else proposal
-        if verdict.decision == "reject" or final is None:
-            return {**update, "status": "rejected", "problem": f"rejected after {reason}"}
-        return {**update, "status": "running", "problem": "", "final": final}
-
-    return approve
+    answers = latest(state, at.on("state"))
+    proposal = answers.get(at.last_step)
+    reports = [a["confidence"] for a in answers.values()]
+    rows = at.case.actions(proposal) if proposal else []
+    reason = reason_to_ask(
+        at.case,
+        state["problem"] if state["status"] == "held" else "",
+        proposal,
+        min(reports, default=1.0),
+        at.stack.confidence_floor,
+        at.case.needs_approval(rows, at.environment),
+    )
+    if not reason:
+        return {"verdict": {"decision": "approve", "reviewer": "house rules", "reason": ""}}
+    if state["status"] == "held":
+        proposal = None
+    verdict = as_verdict(interrupt({"reason": reason, "proposal": proposal}))
+    told = {"decision": verdict.decision, "reviewer": verdict.reviewer, "reason": reason}
+    log = event("human", f"{verdict.decision} ({reason})")
+    update: RunState = {"verdict": told, "log": log}
+    final = verdict.answer if verdict.decision == "edit" else proposal
+    if verdict.decision == "reject" or final is None:
+        return {**update, "status": "rejected", "problem": f"rejected after {reason}"}
+    return {**update, "status": "running", "problem": "", "final": final}
 
 
-def act_node(at: Workplace) -> Node:
+def act(at: Workplace, state: RunState) -> RunState:
     """Carry the last answer out in the environment: the only node with side effects."""
-
-    def act(state: RunState) -> RunState:
-        trial, answers = trial_id(state), latest(state, at.on("state"))
-        answer = state.get("final", answers.get(at.last_step))
-        if answer is None:
-            return {"status": "done", "problem": "no answer to act on"}
-        verdict = state.get("verdict")
-        approval = (verdict["reviewer"], verdict["decision"]) if verdict else None
-        key = idempotency_key(state["task"], at.on("state"))
-        written = at.environment.write(trial, at.case.actions(answer), key, approval)
-        return {"status": "done", "problem": "" if written else "already processed"}
-
-    return act
+    trial, answers = trial_id(state), latest(state, at.on("state"))
+    answer = state.get("final", answers.get(at.last_step))
+    if answer is None:
+        return {"status": "done", "problem": "no answer to act on"}
+    verdict = state.get("verdict")
+    approval = (verdict["reviewer"], verdict["decision"]) if verdict else None
+    key = idempotency_key(state["task"], at.on("state"))
+    written = at.environment.write(trial, at.case.actions(answer), key, approval)
+    return {"status": "done", "problem": "" if written else "already processed"}
 
 
 def trial_id(state: RunState) -> str:
@@ -355,18 +299,21 @@ def build(
         checkpointer: where the state is kept; needed by the human layer's interrupts.
     """
     graph: StateGraph[Any] = StateGraph(RunState)
-    route, destinations = _router_of_edges(at), tuple(_destinations(at))
+    agents, final = _agents(at), "approve" if at.on("human") else "act"
+    checked = ["verify"] if at.on("verification") else []
+    destinations = (*(name for name, _ in agents), *checked, final, END)
+    route = _router_of_edges(at, final)
     retries = retry_policy(at.stack.deliveries, at.stack.retry_wait) if at.on("execution") else None
     graph.add_edge(START, "start")
-    graph.add_node("start", _then(start_node(at), route), destinations=destinations)
-    for name, node in _agents(at):
+    graph.add_node("start", _then(partial(start, at), route), destinations=destinations)
+    for name, node in agents:
         graph.add_node(name, _then(node, route), destinations=destinations, retry_policy=retries)
-    if at.on("verification"):
-        graph.add_node("verify", _then(verify_node(at), route), destinations=destinations)
+    if checked:
+        graph.add_node("verify", _then(partial(check, at), route), destinations=destinations)
     if at.on("human"):
-        graph.add_node("approve", approve_node(at))
+        graph.add_node("approve", partial(approve, at))
         graph.add_conditional_edges("approve", _after_approval, ["act", END])
-    graph.add_node("act", act_node(at))
+    graph.add_node("act", partial(act, at))
     graph.add_edge("act", END)
     return graph.compile(checkpointer=checkpointer)
 
@@ -393,30 +340,23 @@ def _updated(state: RunState, update: RunState) -> RunState:
     return after
 
 
-def _agents(at: Workplace) -> Iterable[tuple[str, Node]]:
+def _agents(at: Workplace) -> list[tuple[str, Node]]:
+    """The agents by name: one per step, led by a router without a plan; or one for all steps."""
     if not at.on("execution"):
-        return [(GENERALIST, generalist_node(at))]
-    agents = [(step.name, agent_node(at, step)) for step in at.case.steps]
-    return agents if at.on("planning") else [*agents, ("router", router_node(at))]
-
-
-def _destinations(at: Workplace) -> list[str]:
-    verify = ["verify"] if at.on("verification") else []
-    return [
-        *(name for name, _ in _agents(at)),
-        *verify,
-        "approve" if at.on("human") else "act",
-        END,
-    ]
+        schema: Any = generalist_schema(at.case.steps)
+        instruction = generalist_instruction(at.case.steps)
+        everything = Step(GENERALIST, schema, instruction, reads_task=True)
+        return [(GENERALIST, partial(agent, at, everything))]
+    agents: list[tuple[str, Node]] = [(s.name, partial(agent, at, s)) for s in at.case.steps]
+    return agents if at.on("planning") else [*agents, ("router", partial(router, at))]
 
 
 def _after_approval(state: RunState) -> str:
     return "act" if state["status"] == "running" else END
 
 
-def _router_of_edges(at: Workplace) -> Callable[[RunState], str]:
-    """The rule behind every branch: where a state goes next."""
-    final = "approve" if at.on("human") else "act"
+def _router_of_edges(at: Workplace, final: str) -> Callable[[RunState], str]:
+    """The rule behind every branch: where a state goes next; after the last answer to `final`."""
     following = dict(zip(at.plan, [*at.plan[1:], final], strict=True)) if at.plan else {}
 
     def route(state: RunState) -> str:
@@ -428,18 +368,13 @@ def _router_of_edges(at: Workplace) -> Callable[[RunState], str]:
             return "verify"
         if goto := state.get("goto"):
             return final if goto == DONE else goto
-        return _onward(at, state, following, final)
+        # an answer was accepted (or it is the start), and nobody waits for one
+        if not at.on("execution"):
+            return final if state.get("answers") or state.get("inbox") else GENERALIST
+        if not at.on("planning"):
+            return "router"
+        done = latest(state, at.on("state"))
+        last = next((step for step in reversed(at.plan) if step in done), None)
+        return following[last] if last else at.plan[0]
 
     return route
-
-
-def _onward(at: Workplace, state: RunState, following: dict[str, str], final: str) -> str:
-    """After an accepted answer (or at the start) with nobody waiting for one."""
-    if not at.on("execution"):
-        done = state.get("answers") or state.get("inbox")
-        return final if done else GENERALIST
-    if not at.on("planning"):
-        return "router"
-    done_steps = latest(state, at.on("state"))
-    last = next((s for s in reversed(at.plan) if s in done_steps), None)
-    return following[last] if last else at.plan[0]

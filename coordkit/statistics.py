@@ -23,21 +23,16 @@ def _table(outcomes: ArrayLike) -> NDArray[np.bool_]:
     return table.astype(bool)
 
 
-def _normal_quantile(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence}")
-    return float(ndtri((1 + confidence) / 2))
-
-
 def wilson(failures: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval for a rate, as (low, high) fractions (Wilson 1927).
 
     `failures` out of `n` > 0 independent observations; both may be fractional, as an effective
     sample size is. Raises ValueError unless 0 <= failures <= n and 0 < confidence < 1.
     """
-    if not (0 <= failures <= n and n > 0):
-        raise ValueError(f"need 0 <= failures <= n and n > 0, got {failures} of {n}")
-    z, n, rate = _normal_quantile(confidence), float(n), float(failures / n)
+    if not (0 <= failures <= n and n > 0 and 0 < confidence < 1):
+        need = "need 0 <= failures <= n, n > 0 and a confidence between 0 and 1"
+        raise ValueError(f"{need}, got {failures} of {n} at {confidence}")
+    z, n, rate = float(ndtri((1 + confidence) / 2)), float(n), float(failures / n)
     centre = (rate + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z * sqrt(rate * (1 - rate) / n + (z / (2 * n)) ** 2) / (1 + z**2 / n)
     low = 0.0 if failures == 0 else centre - half  # the ends are exact, rounding would miss them
@@ -62,8 +57,8 @@ def intraclass_correlation(outcomes: ArrayLike) -> float:
     return float((between - within) / spread) if spread > 0 else nan
 
 
-def failure_interval(failed: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson interval for the failure rate of a tasks x trials table, as (low, high) fractions.
+def failure_interval(failed: ArrayLike) -> tuple[float, float]:
+    """95 % Wilson interval for the failure rate of a tasks x trials table, as (low, high).
 
     With n tasks and K trials the sample counts as n K / (1 + (K - 1) ICC) observations (the design
     effect, Kish 1965), the ICC being clipped to [0, 1]. With one trial per task this is `wilson`.
@@ -75,7 +70,7 @@ def failure_interval(failed: ArrayLike, confidence: float = 0.95) -> tuple[float
     if trials > 1 and not alike:
         alike = max(0.0, intraclass_correlation(table))
     effective = tasks * trials / (1 + (trials - 1) * alike)
-    return wilson(float(table.mean()) * effective, effective, confidence)
+    return wilson(float(table.mean()) * effective, effective)
 
 
 @dataclass(frozen=True)
@@ -91,15 +86,13 @@ class PairedDifference:
     p_value: float
 
 
-def paired_difference(
-    before: ArrayLike, after: ArrayLike, confidence: float = 0.95
-) -> PairedDifference:
+def paired_difference(before: ArrayLike, after: ArrayLike) -> PairedDifference:
     """Difference in failure rate between two tables of failures on the same tasks, row by row.
 
-    Interval: normal, over the tasks' differences, with four half-observations added (+1, -1 and
-    two of 0), which for one trial per task is the interval of Agresti & Min (2005). It is centred a
-    little nearer 0 than `delta`. p-value: exact sign test over tasks by the direction of their net
-    change, which for one trial per task is the exact McNemar test; 1 if no task changed.
+    Interval: 95 %, normal, over the tasks' differences, with four half-observations added (+1, -1
+    and two of 0), which for one trial per task is the interval of Agresti & Min (2005). It is
+    centred a little nearer 0 than `delta`. p-value: exact sign test over tasks by the direction of
+    their net change, which for one trial per task is the exact McNemar test; 1 if no task changed.
     Raises ValueError if the tables do not have the same tasks.
     """
     old, new = _table(before).mean(axis=1), _table(after).mean(axis=1)
@@ -109,7 +102,7 @@ def paired_difference(
     n = change.size + 2
     centre = change.sum() / n
     variance = (np.sum(change**2) + 1) / n - centre**2
-    half = _normal_quantile(confidence) * sqrt(variance / n)
+    half = float(ndtri(0.975)) * sqrt(variance / n)
     worse, better = int(np.count_nonzero(change > 0)), int(np.count_nonzero(change < 0))
     p_value = min(1.0, 2 * float(bdtr(min(worse, better), worse + better, 0.5)))
     low, high = max(-1.0, centre - half), min(1.0, centre + half)

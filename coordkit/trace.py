@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from textwrap import indent, shorten, wrap
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from textwrap import TextWrapper, shorten
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -16,37 +17,21 @@ from coordkit.layers.state import RunState
 from coordkit.prompt import Answer, Prompt, read_records
 from coordkit.stack import trial_id
 
-WIDTH = 100  # characters a line
 CELL = 300  # characters shown of one value
 SOURCES = 6  # source ids named of what was shown
+_LINES = TextWrapper(98, initial_indent="  ", subsequent_indent=" " * 6, break_on_hyphens=False)
 
 
 class Storyteller(Recorder):
-    """A recorder that also notes what the layers did, in order with the model calls.
-
-    Attributes:
-        story: ``("turn", (index of prompt, reply or error))`` and ``("log", event)`` pairs.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.story: list[tuple[str, Any]] = []
-
-    def on_llm_end(self, response: Any, **kwargs: Any) -> None:
-        super().on_llm_end(response, **kwargs)
-        self.story.append(("turn", self.turns[-1]))
-
-    def on_llm_error(self, error: BaseException, **kwargs: Any) -> None:
-        super().on_llm_error(error, **kwargs)
-        self.story.append(("turn", self.turns[-1]))
+    """A recorder whose turns also hold, without a prompt, the events that the layers note."""
 
     def on_chain_end(self, outputs: Any, *, parent_run_id: Any = None, **kwargs: Any) -> None:
         if parent_run_id is None:  # a node's update has new events; the graph's end repeats them
             return
         outputs = outputs.update if isinstance(outputs, Command) else outputs
         events = outputs.get("log", []) if isinstance(outputs, dict) else []
-        told = {id(event) for kind, event in self.story if kind == "log"}
-        self.story += [("log", event) for event in events if id(event) not in told]
+        told = {id(turn) for _, turn in self.turns}
+        self.turns += [(None, event) for event in events if id(event) not in told]
 
 
 def tell(bench: Bench, task: Task, trial: int = 0) -> str:
@@ -65,19 +50,21 @@ def tell(bench: Bench, task: Task, trial: int = 0) -> str:
     recorder = Storyteller()
     state = bench.run(task, trial, recorder)
     name = trial_id(state)
-    rows = bench.at.environment.actions(name)
-    approvals = bench.at.environment.approvals(name)
+    rows, approvals = bench.at.environment.actions(name), bench.at.environment.approvals(name)
     failure = failure_of(bench, task, state)
     book = fault_book(recorder, state, failed=bool(failure))
-    # last: finding the cause runs the trial again without slips, in the same environment
     cause = cause_of(bench, task, trial, state, failure, recorder, book) if failure else ""
     heading = f"{bench.at.case.name} {task.id}, trial {trial}, layers: {bench.at.stack.label}"
+    told = [f"{key}: {_value(value)}" for key, value in task.fields.items()]
+    if task.repeated:
+        told.append("(delivered before: an earlier task has the same key)")
+    faults = [f"{f['mode']} at {f['step']}, attempt {f['attempt']}: {f['fate']}" for f in book]
     right = bench.at.case.actions(bench.at.case.reference(task))
     blocks = [
         heading + "\n" + "=" * len(heading),
-        _block("Task", _fields(task.fields) + _delivered(task)),
+        _block("Task", told),
         *_steps(recorder, bench),
-        _block("Faults injected", [_fault(fault) for fault in book] or ["none"]),
+        _block("Faults injected", faults or ["none"]),
         _block("Environment afterwards", _rows(rows) + [f"{d} by {r}" for r, d in approvals]),
         _block("Right outcome", _rows(right)),
         _block("Verdict", _verdict(state, failure, cause)),
@@ -86,25 +73,12 @@ def tell(bench: Bench, task: Task, trial: int = 0) -> str:
 
 
 def _block(title: str, lines: Sequence[str]) -> str:
-    return title + "\n" + "\n".join(_wrapped(line) for line in lines)
-
-
-def _wrapped(line: str) -> str:
-    text = "\n".join(wrap(line, WIDTH - 4, subsequent_indent="    ", break_on_hyphens=False))
-    return indent(text, "  ")
-
-
-def _fields(values: Mapping[str, Any]) -> list[str]:
-    return [f"{key}: {_value(value)}" for key, value in values.items()]
+    return "\n".join([title, *map(_LINES.fill, lines)])
 
 
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return shorten(text, CELL, placeholder=" …")
-
-
-def _delivered(task: Task) -> list[str]:
-    return ["(delivered before: an earlier task has the same key)"] if task.repeated else []
 
 
 def _rows(rows: Sequence[Row]) -> list[str]:
@@ -113,10 +87,6 @@ def _rows(rows: Sequence[Row]) -> list[str]:
         amount = f"{cents / 100:,.2f}" if cents else ""
         lines.append(" ".join(filter(None, (account, reference, amount, _value(note)))))
     return lines or ["nothing written"]
-
-
-def _fault(fault: Mapping[str, Any]) -> str:
-    return f"{fault['mode']} at {fault['step']}, attempt {fault['attempt']}: {fault['fate']}"
 
 
 def _verdict(state: RunState, failure: str, cause: str) -> list[str]:
@@ -130,28 +100,23 @@ def _verdict(state: RunState, failure: str, cause: str) -> list[str]:
 # --- the steps -----------------------------------------------------------------------------------
 
 
-def _steps(recorder: Storyteller, bench: Bench) -> Iterator[str]:
+def _steps(recorder: Recorder, bench: Bench) -> list[str]:
     """One block per request (its rounds of look-ups together) and per thing a layer did."""
-    if bench.at.plan:
-        yield _block("planning", ["the plan, made beforehand: " + " → ".join(bench.at.plan)])
-    title, lines, told = "", list[str](), set[str]()
-    for kind, what in recorder.story:
-        if kind == "log":
-            if title:
-                yield _block(title, lines)
-            title = ""
-            yield _block(what["layer"], [what["did"]])
+    plan = ["the plan, made beforehand: " + " → ".join(bench.at.plan)]
+    blocks = [("planning", plan)] if bench.at.plan else []
+    told = set[str]()
+    for index, what in recorder.turns:
+        if index is None:
+            blocks.append((what["layer"], [what["did"]]))
             continue
-        messages, reply = recorder.prompts[what[0]], what[1]
+        messages = recorder.prompts[index]
         prompt = Prompt.read(messages)
-        if _title(prompt) != title:
-            if title:
-                yield _block(title, lines)
-            title, lines = _title(prompt), _saw(prompt, told)
-        lines += [*_results(messages), *_said(reply)]
+        if not blocks or blocks[-1][0] != _title(prompt):
+            blocks.append((_title(prompt), _saw(prompt, told)))
+        lines = [*_results(messages), *_said(what)]
+        blocks[-1][1].extend(lines)
         told.update(line.removeprefix("answered ") for line in lines)
-    if title:
-        yield _block(title, lines)
+    return [_block(title, lines) for title, lines in blocks]
 
 
 def _title(prompt: Prompt) -> str:
@@ -183,11 +148,8 @@ def _sources(sources: Sequence[str]) -> str:
 
 def _results(messages: Sequence[BaseMessage]) -> list[str]:
     """What the latest round of look-ups returned."""
-    latest: list[str] = []
-    for message in reversed(messages):
-        if message.type != "tool":
-            break
-        latest.insert(0, str(message.text))
+    last = takewhile(lambda message: message.type == "tool", reversed(messages))
+    latest = [str(message.text) for message in last][::-1]
     found = [source for text in latest for source, _ in read_records(text)]
     errors = [f"the tool answered: {_value(t)}" for t in latest if t.startswith("error")]
     if latest and not found and not errors:
@@ -198,18 +160,15 @@ def _results(messages: Sequence[BaseMessage]) -> list[str]:
 def _said(reply: AIMessage | BaseException) -> list[str]:
     if not isinstance(reply, AIMessage):
         return [f"NO ANSWER: {reply}"]
-    faults = [f"  ! injected here: {f['mode']} at {f['step']}" for f in _meta(reply, "faults")]
-    guessed = _meta(reply, "guessed")
+    about = reply.response_metadata.get
+    faults = [f"  ! injected here: {f['mode']} at {f['step']}" for f in about("faults", [])]
+    guessed = about("guessed", [])
     notes = [f"  ? had to guess: {', '.join(guessed)}"] if guessed else []
     garbled = [f"answered, garbled: {_value(c['args'])}" for c in reply.invalid_tool_calls]
     if not (reply.tool_calls or garbled):  # a real model may say anything, or be cut off
-        words = reply.response_metadata.get("problem") or str(reply.text) or "nothing"
+        words = about("problem") or str(reply.text) or "nothing"
         garbled = [f"answered in words: {_value(words)}"]
     return [*map(_call, reply.tool_calls), *garbled, *notes, *faults]
-
-
-def _meta(reply: AIMessage, key: str) -> list[Any]:
-    return list(reply.response_metadata.get(key, []))
 
 
 def _call(call: Mapping[str, Any]) -> str:

@@ -18,7 +18,6 @@ from coordkit.attribution import (
     outcomes,
     pareto,
     read_stacks,
-    shapley,
     shapley_shares,
     shapley_weights,
     stack_rows,
@@ -30,6 +29,13 @@ from coordkit.layers import LAYERS
 from coordkit.stack import Stack
 
 PLAYERS = ("a", "b", "c", "d")
+
+
+def shapley(failure, players=PLAYERS) -> dict[str, float]:
+    rates = np.array([failure[subset] for subset in subsets(players)])
+    return dict(zip(players, shapley_weights(players) @ rates, strict=True))
+
+
 games = st.lists(st.floats(0, 1), min_size=16, max_size=16).map(
     lambda rates: dict(zip(subsets(PLAYERS), rates, strict=True))
 )

@@ -456,9 +456,9 @@ def test_ctrl_c_keeps_finished_blocks_and_the_rerun_is_as_if_nothing_happened(
 
     measured = []
 
-    def noting(settings: experiment.Settings, block: experiment.Block, model: None) -> pd.DataFrame:
+    def noting(settings: experiment.Settings, block: experiment.Block, *rest: object) -> int:
         measured.append(block.file)
-        return run_block(settings, block, model)
+        return run_block(settings, block, *rest)
 
     run_block = experiment._run_block
     monkeypatch.setattr(experiment, "_run_block", noting)

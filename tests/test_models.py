@@ -48,6 +48,7 @@ FEW = 4
 STACKS = [Stack(), Stack.rung(6)]
 SAME = ["task", "failed", "failure", "loud", "escalated", "calls", "input_tokens", "output_tokens"]
 PRICES = Prices(1.0, 4.0)
+GOING_ON = threading.Event()  # set by nobody: the run has not ended
 
 
 def metered(inner: Any, **options: Any) -> MeteredChatModel:
@@ -208,7 +209,7 @@ def test_every_request_carries_its_key_and_a_resent_one_the_same(
         for sample in (0, 1):
             model = metered(inner, cache=cache, sample=sample)
             for tried in (forms.SCHEMA, forms.TOOLS):
-                model.responses.keep_works(model.label, model.endpoint, tried, tried == form)
+                model._known[tried] = tried == form
             model.bind_tools(tools).invoke(messages)
             cache = model.responses
         return model
@@ -254,7 +255,7 @@ def test_the_budget_is_never_exceeded(calls: list[tuple[int, float]], budget: fl
     meter = Meter(PRICES, budget)
     for size, share in calls:
         try:
-            with meter.reserve(size, 1000):
+            with meter.reserve(size, 1000, GOING_ON):
                 meter.pay(size * share, 1000 * share)
         except BudgetReached:
             break
@@ -280,7 +281,7 @@ def test_a_run_stops_before_its_budget_and_goes_on_with_a_new_one(tmp_path: Path
 def test_what_timed_out_may_be_billed_and_counts_at_its_worst() -> None:
     for error, least in ((TimeoutError("slow"), 1000 * 4 / 1e6), (Http(503), 0.0)):
         model = raising(error, prices=PRICES, budget=1.0, max_tokens=1000)
-        model.responses.keep_works(model.label, model.endpoint, forms.SCHEMA, True)
+        model._known[forms.SCHEMA] = True
         with pytest.raises(Unavailable):
             model.invoke(prompt())
         assert (model.meter.spent > least) == bool(least)
@@ -353,14 +354,6 @@ def test_a_budget_needs_a_model_whose_requests_are_counted_and_bounded() -> None
     assert model.sampling["max_tokens"] == 100 and model.resends > 0
 
 
-def test_calls_under_way_count_together() -> None:
-    meter = Meter(Prices(0, 1.0), 0.0025)
-    with meter.reserve(0, 1000), meter.reserve(0, 1000):
-        assert meter._must_wait(0.001), "two under way and a third are too much"
-        assert not meter._must_wait(0.0004)
-    assert not meter._must_wait(0.001)
-
-
 def test_a_prompt_alone_may_be_too_dear() -> None:
     model = scripted(Answers(), prices=Prices(1000.0, 0.0), budget=0.01)
     with pytest.raises(BudgetReached):
@@ -369,71 +362,45 @@ def test_a_prompt_alone_may_be_too_dear() -> None:
 
 
 def test_a_call_that_waits_is_not_made_when_the_run_ends() -> None:
-    meter, told = Meter(Prices(0, 1.0), 0.0015), []
+    meter, told, ended = Meter(Prices(0, 1.0), 0.0015), [], threading.Event()
 
     def second() -> None:
         try:
-            with meter.reserve(0, 1000):
+            with meter.reserve(0, 1000, ended):
                 told.append("sent")
         except ModelProblem as error:
             told.append(str(error))
 
     thread = threading.Thread(target=second)
-    with meter.reserve(0, 1000):
-        with pytest.raises(KeyboardInterrupt), meter.while_running():
-            thread.start()
-            thread.join(0.05)
-            raise KeyboardInterrupt
-        thread.join(10)
+    with meter.reserve(0, 1000, GOING_ON):
+        thread.start()
+        thread.join(0.05)
+        ended.set()
+    thread.join(10)
     assert told == ["the run has ended"]
 
 
 def test_threads_of_a_run_that_has_ended_send_nothing_more() -> None:
-    meter = Meter(None)
-    with pytest.raises(KeyboardInterrupt), meter.while_running():
+    """Also not when the next run of the same model has begun."""
+    model = scripted(lambda messages, tools: AIMessage("yes"))
+    with pytest.raises(KeyboardInterrupt), model.running() as ended:
+        assert ended.invoke("one").text == "yes"
         raise KeyboardInterrupt
-    with pytest.raises(ModelProblem, match="has ended"), meter.reserve(0, 0):
-        raise AssertionError
-    with meter.while_running(), meter.reserve(0, 0):
-        meter.pay(0, 0)
-    assert meter.sent == 1
-
-
-def test_the_next_run_does_not_revive_the_threads_of_the_last() -> None:
-    meter, next_run = Meter(None), threading.Event()
-    asked, refused = threading.Event(), []
-
-    def straggler() -> None:
-        with meter.reserve(0, 0):
-            asked.set()
-        next_run.wait(10)
-        try:
-            with meter.reserve(0, 0):
-                pass
-        except ModelProblem as error:
-            refused.append(str(error))
-
-    thread = threading.Thread(target=straggler)
-    with pytest.raises(KeyboardInterrupt), meter.while_running(), meter.reserve(0, 0):
-        thread.start()
-        assert asked.wait(10)
-        raise KeyboardInterrupt
-    with meter.while_running():
-        next_run.set()
-        thread.join(10)
-        with meter.reserve(0, 0):
-            pass
-    assert refused == ["the run has ended"] and meter.sent == 3
+    with model.running() as again:
+        assert again.invoke("two").text == "yes"
+        with pytest.raises(ModelProblem, match="has ended"):
+            ended.invoke("three")
+    assert model.invoke("four").text == "yes" and model.meter.sent == 3
 
 
 def test_a_call_waits_for_those_under_way_before_it_gives_up() -> None:
     meter, held, passed = Meter(Prices(0, 1.0), 0.0015), threading.Event(), []
 
     def second() -> None:
-        with meter.reserve(0, 1000):
+        with meter.reserve(0, 1000, GOING_ON):
             passed.append(True)
 
-    with meter.reserve(0, 1000):
+    with meter.reserve(0, 1000, GOING_ON):
         thread = threading.Thread(target=second)
         thread.start()
         assert not held.wait(0.05) and not passed
@@ -469,7 +436,7 @@ UNUSABLE: dict[str, Callable[..., AIMessage]] = {
 def test_an_unusable_answer_is_malformed_and_no_crash(form: str, reply: Any) -> None:
     model = scripted(reply)
     for tried in (forms.SCHEMA, forms.TOOLS):
-        model.responses.keep_works(model.label, model.endpoint, tried, tried == form)
+        model._known[tried] = tried == form
     schema = case_of(Settings("billing", tasks=FEW)).step("extract").schema
     turn = ask(model, prompt(), schema)
     assert turn.answer is None and turn.problem
@@ -526,10 +493,11 @@ def test_a_form_that_is_not_understood_is_found_out_once_and_repaired() -> None:
 def test_transport_faults_are_loud_failures_after_retries(error: Exception, tmp_path: Path) -> None:
     model = raising(error)
     for form in (forms.SCHEMA, forms.TOOLS):
-        model.responses.keep_works(model.label, model.endpoint, form, True)
+        model._known[form] = True
     table, _ = run(Settings("billing", tasks=2), [Stack()], tmp_path, 1, model=model)
     assert list(table["failure"]) == ["crashed"] * 2 and table["loud"].all()
     again = metered(model.inner, cache=model.responses, replay=True)
+    again._known.update(model._known)
     replayed, _ = run(Settings("billing", tasks=2), [Stack()], tmp_path / "r", 1, model=again)
     assert replayed.equals(table), "a replay meets the same faults"
     with pytest.raises(ModelProblem, match="cannot be used"):
@@ -543,7 +511,6 @@ def test_an_endpoint_that_refuses_everything_is_no_model_to_measure() -> None:
         model.check()
     refusing.errors = []  # mended: asked again, and nothing of before is held against it
     metered(model.inner, cache=model.responses).check()
-    assert model.responses.works(model.label, model.endpoint, forms.SCHEMA) is not True
 
 
 def test_trouble_while_probing_says_nothing_of_the_forms() -> None:
@@ -576,14 +543,14 @@ def test_a_repair_is_counted_with_what_it_repairs() -> None:
     usage = UsageMetadata(input_tokens=10, output_tokens=5, total_tokens=15)
     model = scripted(lambda messages, tools: AIMessage("no JSON", usage_metadata=usage))
     for form in (forms.SCHEMA, forms.TOOLS):
-        model.responses.keep_works(model.label, model.endpoint, form, False)
+        model._known[form] = False
     found: Any = model.bind_tools(forms.probe(0)[1]).invoke(forms.probe(0)[0])
     assert found.usage_metadata["input_tokens"] == 20 and len(model.inner.heard) == 2  # type: ignore[union-attr]
 
 
 def test_an_endpoint_that_is_gone_ends_the_run() -> None:
     model = raising(Http(503, "down"))
-    model.responses.keep_works(model.label, model.endpoint, forms.SCHEMA, True)
+    model._known[forms.SCHEMA] = True
     for trial in range(GIVE_UP - 1):
         with pytest.raises(Unavailable):
             model.invoke(prompt(trial=trial))

@@ -31,14 +31,6 @@ def test_a_later_answer_takes_the_place_of_a_failed_delivery() -> None:
     assert responses.get("a") == Kept({"type": "ai"}) and responses.count("m") == {"e": 1}
 
 
-def test_forms_are_known_per_model_and_endpoint() -> None:
-    responses = Responses()
-    responses.keep_works("m", "e", "json_schema", False)
-    assert responses.works("m", "e", "json_schema") is False
-    assert responses.works("m", "other", "json_schema") is None
-    assert responses.works("other", "e", "json_schema") is None
-
-
 def test_a_request_in_flight_is_not_sent_by_a_second_thread() -> None:
     responses, sent = Responses(), []
 
@@ -62,7 +54,6 @@ def _write(path: Path, writer: int, together: object) -> None:
     responses = Responses(path)
     for i in range(25):
         responses.keep(f"{writer}-{i}", Kept({"text": "x" * 2000}), "m", "e", "r")
-        responses.keep_works("m", "e", "json_schema", True)
 
 
 def test_who_reads_the_file_holds_up_no_writer(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from coordkit.layers.state import (
     open_checkpointer,
 )
 from coordkit.prompt import Prompt
-from coordkit.stack import act_node, trial_id
+from coordkit.stack import act, trial_id
 
 TEAM = ("context", "planning", "execution")
 ANSWERS = st.dictionaries(st.sampled_from("abcde"), st.integers(), max_size=5)
@@ -167,8 +167,8 @@ def test_acting_again_writes_again_only_without_the_layer(billing, bench, shared
     environment, name = at.at.environment, trial_id(state)
     before = environment.actions(name)
     assert len(before) == 1
-    again = act_node(at.at)(state)
-    act_node(at.at)(state)
+    again = act(at.at, state)
+    act(at.at, state)
     assert environment.actions(name) == (before if shared else before * 3)
     assert again["problem"] == ("already processed" if shared else "")
 
