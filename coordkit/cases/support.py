@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal
 
-import pandas as pd
 from pydantic import BaseModel, Field
 
 from coordkit.cases.base import (
@@ -25,7 +23,8 @@ from coordkit.cases.base import (
     StepAnswer,
     Task,
     Tool,
-    figure,
+    by_id,
+    read_limit,
 )
 from coordkit.data.tables import SupportTables
 from coordkit.environment import Environment, cents
@@ -185,6 +184,7 @@ _POLICY_OF = {
     "address_change": "address",
 }
 USUAL_REFUND_DAYS = 30  # what a model assumes when it is shown no policy
+USUAL_LIMIT = 200.0  # a refund above it wants a person, where the policy names none
 
 
 def read_window(policy: str) -> int:
@@ -193,20 +193,7 @@ def read_window(policy: str) -> int:
     return int(window.group(1)) if window else USUAL_REFUND_DAYS
 
 
-def read_limit(policy: str) -> float:
-    """The refund above which the refund policy wants a person; 200.00 where it names none."""
-    limit = LIMIT.search(policy)
-    return float(figure(limit.group(1))) if limit else 200.0
-
-
 # --- the simulated model's competence ---------------------------------------------------------
-
-
-def _needed(prompt: Prompt, *steps: str) -> list[Answer]:
-    for step in steps:
-        if step not in prompt.answers:
-            prompt.guess(step)
-    return [prompt.answers.get(step, {}) for step in steps]
 
 
 def classify_with(classifier: IntentClassifier) -> Skill:
@@ -231,7 +218,7 @@ def classify_with(classifier: IntentClassifier) -> Skill:
 
 def order(prompt: Prompt) -> Answer | list[Call]:
     """Find the order that is meant among the records shown."""
-    (ticket,) = _needed(prompt, "classify")
+    (ticket,) = prompt.needed("classify")
     number, customer = ticket.get("order_number", ""), ticket.get("customer_id", "")
     if ticket and not ABOUT_AN_ORDER.intersection(ticket.get("intents", [])):
         return _as_order(None, theirs=True)
@@ -272,7 +259,7 @@ def _as_order(row: Mapping[str, Any] | None, theirs: bool) -> Answer:
 
 def billing(prompt: Prompt) -> Answer | list[Call]:
     """Find the invoice line in question, and what policy says."""
-    (ticket,) = _needed(prompt, "classify")
+    (ticket,) = prompt.needed("classify")
     intents, customer = ticket.get("intents", []), ticket.get("customer_id", "")
     if "get_policy" in prompt.tools and prompt.rounds == 0:
         names = [_POLICY_OF.get(intent, "general") for intent in intents]
@@ -345,13 +332,13 @@ def _in_time(ticket: Answer, found: Answer, bill: Answer) -> bool:
 
 def decide(prompt: Prompt) -> Answer:
     """Apply the refund policy."""
-    ticket, found, bill = _needed(prompt, "classify", "order", "billing")
+    ticket, found, bill = prompt.needed("classify", "order", "billing")
     return {"refunds": refunds_due(ticket, found, bill), "sources": []}
 
 
 def draft(prompt: Prompt) -> Answer:
     """Say what was found and decided."""
-    ticket, found, bill, decision = _needed(prompt, "classify", "order", "billing", "decide")
+    ticket, found, bill, decision = prompt.needed("classify", "order", "billing", "decide")
     intents = ticket.get("intents", [])
     lines = ["Thank you for your message."]
     if not found.get("number_is_theirs", True):
@@ -378,7 +365,7 @@ def draft(prompt: Prompt) -> Answer:
 
 def respond(prompt: Prompt) -> Answer:
     """Send what was drafted and make the refunds that were decided."""
-    decision, drafted = _needed(prompt, "decide", "draft")
+    decision, drafted = prompt.needed("decide", "draft")
     reply = drafted.get("reply", "Thank you for your message.")
     return {"reply": reply, "refunds": decision.get("refunds", []), "sources": []}
 
@@ -651,11 +638,6 @@ def _with_total(amounts: Sequence[int]) -> set[int]:
     return {*amounts, sum(amounts)} if amounts else set()
 
 
-def _by_id(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
-    rows = frame.astype(str).to_dict("records")
-    return {str(row[frame.columns[0]]): dict(row) for row in rows}  # type: ignore[arg-type]
-
-
 class Support(Case):
     """Support tickets on the given tables.
 
@@ -666,13 +648,13 @@ class Support(Case):
     name = "support"
 
     def __init__(self, tables: SupportTables) -> None:
-        self._tables = {"orders": tables.orders, "invoices": tables.invoices}
-        self._documents = dict(tables.documents)
+        self.tables = {"orders": tables.orders, "invoices": tables.invoices}
+        self.documents = tables.documents
         self.ids = USUAL_IDS.of(tables.orders["order_id"])
         self.steps = (classify_step(self.ids), *STEPS[1:])
         self._examples = tables.examples
-        self._orders = _by_id(tables.orders)
-        self.approval_limit = read_limit(self._documents.get("policies/refunds", ""))
+        self._orders, self._lines = by_id(tables.orders), by_id(tables.invoices)
+        self.approval_limit = read_limit(self.documents.get("policies/refunds", ""), USUAL_LIMIT)
         columns = ["ticket_id", "received_on", "customer_id", "message"]
         self.tasks = [
             Task(
@@ -688,14 +670,6 @@ class Support(Case):
             )
             for row in tables.tickets.astype(str).to_dict("records")
         ]
-        self._lines = _by_id(tables.invoices)
-
-    def environment(self, path: Path | None = None) -> Environment:
-        return Environment(self._tables, self._documents, path) if path else self._loaded.copy()
-
-    @cached_property
-    def _loaded(self) -> Environment:
-        return Environment(self._tables, self._documents)
 
     def tools(self, environment: Environment) -> dict[str, Tool]:
         def get_order(order_id: str) -> str:
