@@ -219,7 +219,8 @@ def name_likeness(a: str, b: str) -> float:
     return len(words[0] & words[1]) / len(union) if union else 0.0
 
 
-def _goes_by(customer: Mapping[str, Any], payer: str) -> float:
+def goes_by(customer: Mapping[str, Any], payer: str) -> float:
+    """Share of words that a payer's name has in common with the customer's name, or another's."""
     names = [customer.get("customer_name", ""), *customer.get("also_known_as", "").split(";")]
     return max(name_likeness(name, payer) for name in names)
 
@@ -267,7 +268,7 @@ def match(prompt: Prompt) -> Answer | list[Call]:
     if "get_invoices" in prompt.tools and prompt.rounds == 0:
         first = [Call("get_invoices", {"invoice_ids": references})] if references else []
         return [*first, Call("search_customers", {"name": payer})]
-    customers = {c["customer_id"]: _goes_by(c, payer) for c in prompt.rows("customers")}
+    customers = {c["customer_id"]: goes_by(c, payer) for c in prompt.rows("customers")}
     shown = {r["invoice_id"]: r for r in prompt.rows("invoices") if "amount" in r}
     likeness = {
         i: max(customers.get(r["customer_id"], 0), name_likeness(r["customer_name"], payer))
@@ -463,7 +464,7 @@ def _left_out(answer: Answer, evidence: Evidence) -> list[str]:
         if invoice is None or reference in answer["invoices"]:
             continue
         customer = evidence.environment.get("customers", invoice["customer_id"]) or invoice
-        if _goes_by(customer, line["payer"]) >= 0.5:
+        if goes_by(customer, line["payer"]) >= 0.5:
             problems.append(f"{reference} exists and is the payer's, yet you left it out")
     return problems
 
