@@ -176,8 +176,8 @@ def test_without_a_key_nothing_remembers(environment: Environment) -> None:
 
 
 def test_work_done_before_the_trial_is_not_done_again(environment: Environment) -> None:
-    environment.mark_processed("t", "BNK-1")
-    environment.mark_processed("t", "BNK-1")
+    environment.write("t", [], key="BNK-1")
+    environment.write("t", [], key="BNK-1")
     assert not environment.write("t", [ROW], key="BNK-1", approval=("person", "approve"))
     assert environment.actions("t") == []
     assert environment.approvals("t") == []
