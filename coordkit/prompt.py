@@ -207,5 +207,4 @@ class Prompt:
 
     def guess(self, what: str) -> None:
         """Note that something needed was not in the prompt and had to be guessed."""
-        if what not in self.guessed:
-            self.guessed.append(what)
+        self.guessed.append(what)
