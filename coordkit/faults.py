@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import blake2b
 from math import copysign
 from typing import Any
@@ -183,8 +183,15 @@ def _sites(value: Any, schema: dict[str, Any], path: tuple[Any, ...] = ()) -> It
             yield from _sites(item, schema.get("items", {}), (*path, index))
 
 
-def _choose(options: list[Any], u: float) -> Any:
-    return options[int(u * len(options))] if options else None
+def _choose(options: Sequence[Any], u: float, but: Any = None) -> Any:
+    """One of some options, but not a certain one; None if nothing is left to choose from."""
+    others = [option for option in options if option != but]
+    return others[int(u * len(others))] if others else None
+
+
+def _seen(pattern: re.Pattern[str], prompt: Prompt) -> list[str]:
+    """What stands in the prompt in a certain form."""
+    return sorted(set(pattern.findall(prompt.text)))
 
 
 def _replace_token(text: str, pattern: re.Pattern[str], u: float, new: Callable[[str], Any]) -> Any:
@@ -197,13 +204,15 @@ def _replace_token(text: str, pattern: re.Pattern[str], u: float, new: Callable[
 
 def _near_miss(token: str, prompt: Prompt) -> str | None:
     """The visible id that looks most like this one without being it."""
-    prefix = re.match(r"\D*", token).group()  # type: ignore[union-attr]
-    others = {t for t in _ID.findall(prompt.text) if re.match(r"\D*", t).group() == prefix}  # type: ignore[union-attr]
+
+    def letters(key: str) -> str:
+        return re.split(r"\d", key)[0]
 
     def likeness(other: str) -> int:
         return sum(a == b for a, b in zip(other, token, strict=False))
 
-    return max(sorted(others - {token}), key=likeness, default=None)
+    alike = [t for t in _seen(_ID, prompt) if letters(t) == letters(token) and t != token]
+    return max(alike, key=likeness, default=None)
 
 
 def _swap_digits(digits: str) -> str | None:
@@ -252,21 +261,17 @@ def _dropped_item(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) 
 
 
 def _stale_value(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
-    amounts = sorted(set(_AMOUNT.findall(prompt.text)))
     if isinstance(value, float):
-        return _choose([float(a) for a in amounts if float(a) != value], u)
+        return _choose([float(amount) for amount in _seen(_AMOUNT, prompt)], u, but=value)
     if not isinstance(value, str):
         return None
-    for pattern in (_DATE, _AMOUNT):
-        seen = sorted(set(pattern.findall(prompt.text)))
-        stale = _replace_token(value, pattern, u, partial(_other, seen, u))
-        if stale is not None:
-            return stale
-    return None
 
+    def other(pattern: re.Pattern[str]) -> Any:
+        seen = _seen(pattern, prompt)
+        return _replace_token(value, pattern, u, lambda token: _choose(seen, u, but=token))
 
-def _other(seen: list[str], u: float, token: str) -> Any:
-    return _choose([t for t in seen if t != token], u)
+    date = other(_DATE)
+    return other(_AMOUNT) if date is None else date
 
 
 def _plausible(schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
@@ -277,8 +282,8 @@ def _plausible(schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
     if "enum" in schema:
         return _choose(schema["enum"], u)
     if schema.get("type") == "number":
-        return _choose([float(a) for a in sorted(set(_AMOUNT.findall(prompt.text)))], u)
-    return _choose(sorted(set(_ID.findall(prompt.text))), u)
+        return _choose([float(amount) for amount in _seen(_AMOUNT, prompt)], u)
+    return _choose(_seen(_ID, prompt), u)
 
 
 def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
@@ -288,7 +293,7 @@ def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: P
     if isinstance(value, bool):
         return not value
     if "enum" in schema:
-        return _choose([choice for choice in schema["enum"] if choice != value], u)
+        return _choose(schema["enum"], u, but=value)
     if isinstance(value, list) and value and "enum" in schema.get("items", {}):
         other = _choose([c for c in schema["items"]["enum"] if c not in value], u)
         return None if other is None else [other]
@@ -297,7 +302,7 @@ def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: P
 
 def _wrong_step(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
     if isinstance(value, str) and "enum" in schema:
-        return _choose([choice for choice in schema["enum"] if choice != value], u)
+        return _choose(schema["enum"], u, but=value)
     if isinstance(value, list) and len(value) > 1:
         i = int(u * (len(value) - 1))
         return [*value[:i], value[i + 1], value[i], *value[i + 2 :]]
