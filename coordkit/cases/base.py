@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,14 @@ def read_limit(rules: str, usual: float) -> float:
     """The refund above which rules want a person; the usual one where they name none."""
     limit = LIMIT.search(rules)
     return float(figure(limit.group(1))) if limit else usual
+
+
+def days_between(first: str, last: str) -> int | None:
+    """Days from one date to another, both YYYY-MM-DD; None where either is none."""
+    try:
+        return (date.fromisoformat(last) - date.fromisoformat(first)).days
+    except ValueError:
+        return None
 
 
 def by_id(table: pd.DataFrame) -> dict[str, dict[Any, str]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from coordkit.cases.base import (
     Task,
     Tool,
     by_id,
+    days_between,
     figure,
     read_limit,
 )
@@ -348,18 +348,20 @@ def explain(prompt: Prompt) -> Answer | list[Call]:
     shown = [r for r in prompt.rows("invoices") if r["invoice_id"] in invoices and "amount" in r]
     if len(shown) < len(invoices):
         prompt.guess("invoices")
-    terms = _terms(prompt, matched.get("customer_id", ""))
-    total = sum((money(a) for a in matched.get("amounts", [])), Decimal(0))
-    kind, difference = _explanation(line, matched, shown, terms, total)
-    surplus = {"duplicate": "refund", "over_payment": terms["surplus"]}.get(kind, "none")
-    documents = [f"terms/{matched.get('customer_id', '')}", "terms/house"]
-    sources = [d for d in documents if prompt.document(d)]
+    customer = matched.get("customer_id", "")
+    terms = _terms(prompt, customer)
+    kind, difference = _explanation(line, matched, shown, terms)
+    documents = [d for d in (f"terms/{customer}", "terms/house") if prompt.document(d)]
     return {
         "kind": kind,
         "difference": float(difference),
-        "surplus_to": surplus,
-        "sources": sources + [f"invoices/{r['invoice_id']}" for r in shown],
+        "surplus_to": {"duplicate": "refund", "over_payment": terms["surplus"]}.get(kind, "none"),
+        "sources": documents + [f"invoices/{r['invoice_id']}" for r in shown],
     }
+
+
+def _total(matched: Answer) -> Decimal:
+    return sum(map(money, matched.get("amounts", [])), Decimal(0))
 
 
 def _explanation(
@@ -367,9 +369,8 @@ def _explanation(
     matched: Answer,
     shown: Sequence[Mapping[str, Any]],
     terms: Mapping[str, Any],
-    total: Decimal,
 ) -> tuple[str, Decimal]:
-    paid = money(line.get("amount", 0))
+    total, paid = _total(matched), money(line.get("amount", 0))
     if any(r.get("paid_on") for r in shown):
         return "duplicate", Decimal(0)
     if matched.get("currency") and line.get("currency") != matched["currency"]:
@@ -390,12 +391,10 @@ def _explanation(
 
 
 def _days(line: Answer, shown: Sequence[Mapping[str, Any]]) -> int:
-    """Days from the invoice to the payment; 0 where either date is not known."""
-    try:
-        received = date.fromisoformat(line["received_on"])
-        return max((received - date.fromisoformat(r["issued_on"])).days for r in shown)
-    except (KeyError, ValueError):
-        return 0
+    """Days from the invoice to the payment; 0 where the dates are not known."""
+    received = line.get("received_on", "")
+    days = [days_between(r.get("issued_on", ""), received) for r in shown]
+    return max((waited for waited in days if waited is not None), default=0)
 
 
 def post(prompt: Prompt) -> Answer:
@@ -484,7 +483,7 @@ def check_explain(answer: Answer, evidence: Evidence) -> list[str]:
         return ["fx is for payments in another currency, and only for them"]
     if kind in ("duplicate", "fx", "unmatched"):
         return []
-    total = sum((money(a) for a in matched["amounts"]), Decimal(0))
+    total = _total(matched)
     if difference != total - money(line["amount"]):
         return [f"the invoices' total {total} less {line['amount']} received is not {difference}"]
     terms = read_terms(
@@ -607,11 +606,10 @@ class Billing(Case):
             return {"entries": [], "sources": []}
         paid = money(task.fields["amount"])
         matched = _matched([self._invoices[i] for i in task.labels["settles"]])
-        total = sum(map(money, matched["amounts"]), Decimal(0))
         customer = self.documents.get(f"terms/{matched['customer_id']}", "")
         explained = {
             "kind": task.labels["kind"],
-            "difference": float(total - paid),
+            "difference": float(_total(matched) - paid),
             "surplus_to": read_terms(customer, self.documents.get("terms/house", ""))["surplus"],
         }
         answers = {"extract": {"amount": float(paid)}, "match": matched, "explain": explained}
@@ -644,20 +642,12 @@ def _tasks(payments: pd.DataFrame) -> list[Task]:
     """One task per bank line; a line delivered again is a task of its own with the same key."""
     columns = ["payment_id", "received_on", "payer_name", "amount", "currency", "remittance_text"]
     tasks, seen = [], Counter[str]()
-    for row in payments.to_dict("records"):
+    for row in payments.astype(str).to_dict("records"):
         key = row["payment_id"]
         seen[key] += 1
-        labels = {
-            "kind": row["kind"],
-            "settles": [i for i in row["settles_invoice"].split(";") if i],
-        }
-        tasks.append(
-            Task(
-                id=key if seen[key] == 1 else f"{key}#{seen[key]}",
-                fields={column: str(row[column]) for column in columns},
-                key=key,
-                labels=labels,
-                repeated=seen[key] > 1,
-            )
-        )
+        name = key if seen[key] == 1 else f"{key}#{seen[key]}"
+        fields = {column: row[column] for column in columns}
+        settles = [i for i in row["settles_invoice"].split(";") if i]
+        labels = {"kind": row["kind"], "settles": settles}
+        tasks.append(Task(name, fields, key, labels, repeated=seen[key] > 1))
     return tasks

@@ -15,7 +15,7 @@ from math import ceil
 from typing import Any
 
 import pandas as pd
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 from pydantic import Field, create_model
 
@@ -113,19 +113,14 @@ class Forgetful(SimulatedChatModel):
             if uniform(self.simulation.seed, "asked again", i, request) < self.reasks - i:
                 again = replace(request, attempt=request.attempt + _AGAIN * (i + 1))
                 other = super()._generate(_renamed(messages, request, again), *args, **kwargs)
-                result = other if _slipped(other) else result
+                slipped = other.generations[0].message.response_metadata["faults"]
+                result = other if slipped else result
         return result
 
 
 def _renamed(messages: Sequence[BaseMessage], old: Request, new: Request) -> list[BaseMessage]:
     """The same messages under another request id."""
     return [m.model_copy(update={"content": m.text.replace(str(old), str(new))}) for m in messages]
-
-
-def _slipped(result: ChatResult) -> bool:
-    message = result.generations[0].message
-    assert isinstance(message, AIMessage)
-    return bool(message.response_metadata["faults"])
 
 
 def _step(names: Sequence[str], i: int) -> Step:

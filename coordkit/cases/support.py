@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from coordkit.cases.base import (
     Task,
     Tool,
     by_id,
+    days_between,
     read_limit,
 )
 from coordkit.data.tables import SupportTables
@@ -44,8 +44,7 @@ Intent = Literal[
 ]
 Status = Literal["none", "processing", "shipped", "delivered", "cancelled", "lost"]
 ABOUT_AN_ORDER = frozenset({"order_status", "refund", "cancellation", "address_change"})
-STATUSES = ("processing", "shipped", "delivered", "cancelled", "lost")
-INVOICE_WINDOW = timedelta(days=45)
+INVOICE_WINDOW = range(45 + 1)  # days before a message
 
 
 class Classify(StepAnswer):
@@ -209,7 +208,7 @@ def classify_with(classifier: IntentClassifier) -> Skill:
             "customer_id": ticket.get("customer_id", ""),
             "received_on": ticket.get("received_on", ""),
             "intents": intents,
-            "order_number": USUAL_IDS.told(prompt.instruction).first(ticket.get("message", "")),
+            "order_number": USUAL_IDS.told(prompt.instruction).first(message),
             "sources": [],
         }
 
@@ -286,16 +285,12 @@ def billing(prompt: Prompt) -> Answer | list[Call]:
 
 
 def _line_in_question(prompt: Prompt, ticket: Answer) -> tuple[dict[str, Any] | None, str]:
-    try:
-        until = date.fromisoformat(ticket["received_on"])
-    except (KeyError, ValueError):
-        return None, "none"
     lines = [
         r
         for r in prompt.rows("invoices")
-        if r.get("customer_id") == ticket["customer_id"]
+        if r.get("customer_id") == ticket.get("customer_id")
         and not r.get("order_id")
-        and until - INVOICE_WINDOW <= date.fromisoformat(r["issued_on"]) <= until
+        and days_between(r["issued_on"], ticket.get("received_on", "")) in INVOICE_WINDOW
     ]
     for line in lines:
         if line["description"].lower().startswith("annual"):
@@ -313,21 +308,22 @@ def _same_charge(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 def refunds_due(ticket: Answer, found: Answer, bill: Answer) -> list[dict[str, Any]]:
     """The refunds that the policy grants on these answers; an ``if`` statement, no model."""
     due = []
-    asked = "refund" in ticket.get("intents", []) and found.get("receipt")
-    if asked and (found["status"] == "lost" or _in_time(ticket, found, bill)):
-        due.append((found["order_id"], found["paid_with"], found["total"]))
+    if "refund" in ticket.get("intents", []) and found.get("receipt"):
+        waited = days_between(found["delivered_on"], ticket["received_on"])
+        delivered = found["status"] == "delivered" and waited is not None
+        if found["status"] == "lost" or (delivered and waited <= bill.get("refund_days", 0)):
+            due.append(_refund(found["order_id"], found["paid_with"], found["total"]))
     if bill.get("charge") == "charged_twice":
-        due.append((bill["invoice_line"], "invoice", bill["line_amount"]))
-    return [dict(zip(("reference", "account", "amount"), d, strict=True)) for d in due]
+        due.append(_refund(bill["invoice_line"], "invoice", bill["line_amount"]))
+    return due
 
 
-def _in_time(ticket: Answer, found: Answer, bill: Answer) -> bool:
-    try:
-        delivered = date.fromisoformat(found["delivered_on"])
-        waited = date.fromisoformat(ticket["received_on"]) - delivered
-    except ValueError:
-        return False
-    return bool(found["status"] == "delivered" and waited.days <= bill.get("refund_days", 0))
+def _refund(reference: str, account: str, amount: Any) -> dict[str, Any]:
+    return {"reference": reference, "account": account, "amount": amount}
+
+
+def _refund_rows(refunds: Sequence[Mapping[str, Any]]) -> list[Row]:
+    return [("refund", r["reference"], cents(r["amount"]), r["account"]) for r in refunds]
 
 
 def decide(prompt: Prompt) -> Answer:
@@ -437,10 +433,8 @@ def check_decide(answer: Answer, evidence: Evidence) -> list[str]:
     ticket, found, bill = (evidence.answers.get(s) for s in ("classify", "order", "billing"))
     if ticket is None or found is None or bill is None:
         return []
-    due, granted = refunds_due(ticket, found, bill), answer["refunds"]
-    as_rows = [sorted((r["reference"], r["account"], cents(r["amount"])) for r in x)
-               for x in (due, granted)]  # fmt: skip
-    return [] if as_rows[0] == as_rows[1] else ["the policy does not grant these refunds"]
+    due, granted = _refund_rows(refunds_due(ticket, found, bill)), _refund_rows(answer["refunds"])
+    return [] if sorted(due) == sorted(granted) else ["the policy does not grant these refunds"]
 
 
 def check_reply(answer: Answer, evidence: Evidence, ids: IdForms = USUAL_IDS) -> list[str]:
@@ -476,13 +470,6 @@ def check_respond(answer: Answer, evidence: Evidence, ids: IdForms = USUAL_IDS) 
 # --- grading ------------------------------------------------------------------------------------
 
 # A reply is free text, a real model's too: what counts is what it says, not how it is put.
-_FACT = re.compile(rf"[A-Z]+-\d+|\d+\.\d{{2}}|\b(?:{'|'.join(STATUSES)})\b")
-
-
-def _facts(reply: str, ids: IdForms) -> set[str]:
-    return {*_FACT.findall(_plain(reply)), *ids.find(_plain(reply))}
-
-
 _WORDS = {
     "processing": "processing|being processed",
     "shipped": "shipped|dispatched|in transit|on (?:its|the) way",
@@ -490,6 +477,13 @@ _WORDS = {
     "cancelled": "cancell?ed",
     "lost": "lost",
 }
+_FACT = re.compile(rf"[A-Z]+-\d+|\d+\.\d{{2}}|\b(?:{'|'.join(_WORDS)})\b")
+
+
+def _facts(reply: str, ids: IdForms) -> set[str]:
+    return {*_FACT.findall(_plain(reply)), *ids.find(_plain(reply))}
+
+
 _BEFORE = {  # what an order may truly be said to have been before
     "shipped": {"processing"},
     "delivered": {"processing", "shipped"},
@@ -655,21 +649,7 @@ class Support(Case):
         self._examples = tables.examples
         self._orders, self._lines = by_id(tables.orders), by_id(tables.invoices)
         self.approval_limit = read_limit(self.documents.get("policies/refunds", ""), USUAL_LIMIT)
-        columns = ["ticket_id", "received_on", "customer_id", "message"]
-        self.tasks = [
-            Task(
-                id=row["ticket_id"],
-                fields={column: row[column] for column in columns},
-                key=row["ticket_id"],
-                labels={
-                    "intents": row["intents"].split(";"),
-                    "order_id": row["order_id"],
-                    "refund": cents(row["refund_amount"]),
-                    "invoice_line": row["invoice_line"],
-                },
-            )
-            for row in tables.tickets.astype(str).to_dict("records")
-        ]
+        self.tasks = [_task(row) for row in tables.tickets.astype(str).to_dict("records")]
 
     def tools(self, environment: Environment) -> dict[str, Tool]:
         def get_order(order_id: str) -> str:
@@ -716,10 +696,7 @@ class Support(Case):
         }
 
     def actions(self, answer: Answer) -> list[Row]:
-        refunds = [
-            ("refund", r["reference"], cents(r["amount"]), r["account"]) for r in answer["refunds"]
-        ]
-        return [*refunds, ("reply", "", 0, answer["reply"])]
+        return [*_refund_rows(answer["refunds"]), ("reply", "", 0, answer["reply"])]
 
     def needs_approval(self, rows: Sequence[Row], environment: Environment) -> bool:
         """Above the limit, or without a valid receipt; otherwise this ``if`` is the approval."""
@@ -738,12 +715,10 @@ class Support(Case):
         twice = bool(line) and not annual and labels["refund"] >= cents(line["amount"])
         charge = "annual_renewal" if annual else "charged_twice" if twice else "none"
         refunds = []
-        if charge == "charged_twice":
-            refunds.append({"reference": line["line_id"], "account": "invoice",
-                            "amount": float(line["amount"])})  # fmt: skip
         if row and labels["refund"] > (cents(line["amount"]) if charge == "charged_twice" else 0):
-            refunds.insert(0, {"reference": row["order_id"], "account": row["paid_with"],
-                               "amount": float(row["total"])})  # fmt: skip
+            refunds.append(_refund(row["order_id"], row["paid_with"], float(row["total"])))
+        if charge == "charged_twice":
+            refunds.append(_refund(line["line_id"], "invoice", float(line["amount"])))
         answers = {
             "classify": {"intents": labels["intents"]},
             "order": _as_order(row, theirs=row is not None or not self._gave_number(task)),
@@ -799,3 +774,14 @@ class Support(Case):
             if _said(reply, _MENTION) or re.search(told, reply):
                 return True
         return False
+
+
+def _task(ticket: Mapping[Any, str]) -> Task:
+    fields = {name: ticket[name] for name in ("ticket_id", "received_on", "customer_id", "message")}
+    labels = {
+        "intents": ticket["intents"].split(";"),
+        "order_id": ticket["order_id"],
+        "refund": cents(ticket["refund_amount"]),
+        "invoice_line": ticket["invoice_line"],
+    }
+    return Task(ticket["ticket_id"], fields, ticket["ticket_id"], labels)
