@@ -18,7 +18,7 @@ from typing import Any
 from scipy.special import ndtr, ndtri
 
 from coordkit.prompt import Answer, Prompt, Request
-from coordkit.reliability import difficulty_quantile
+from coordkit.reliability import check_fractions, difficulty_quantile
 
 # Shares of the observed failures of 1,642 multi-agent traces: Cemri et al., "Why Do Multi-Agent
 # LLM Systems Fail?", arXiv:2503.13657v3, figure of the 14 modes (MAST). The grouping into slips of
@@ -85,9 +85,9 @@ class Simulation:
     mix: Mapping[str, float] = field(default_factory=default_mix)
 
     def __post_init__(self) -> None:
-        for name in ("reliability", "correlation", "crowding"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+        check_fractions(
+            reliability=self.reliability, correlation=self.correlation, crowding=self.crowding
+        )
         if not 0.5 <= self.confidence_auc < 1:
             raise ValueError(f"confidence_auc must be in [0.5, 1), not {self.confidence_auc}")
         if unknown := set(self.mix) - set(default_mix()):

@@ -303,6 +303,5 @@ class _Turn:
 
 def faultless(model: BaseChatModel) -> BaseChatModel | None:
     """The same simulated model without slips; None for a real model, whose slips are its own."""
-    return (
-        model.model_copy(update={"dice": False}) if isinstance(model, SimulatedChatModel) else None
-    )
+    is_simulated = isinstance(model, SimulatedChatModel)
+    return model.model_copy(update={"dice": False}) if is_simulated else None

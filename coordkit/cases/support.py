@@ -227,14 +227,12 @@ def order(prompt: Prompt) -> Answer | list[Call]:
         return [Call("list_orders", {"customer_id": customer})]
     shown = [r for r in prompt.rows("orders") if "status" in r]
     if number:
-        named = [r for r in shown if r["order_id"] == number]
-        if named and named[0]["customer_id"] != customer:
-            return _as_order(None, theirs=False)
-        if not named and not prompt.rounds:
+        named = next((r for r in shown if r["order_id"] == number), None)
+        if named is None and not prompt.rounds:
             prompt.guess("orders")  # it exists, surely, and is on its way
-            guessed = {"order_id": number, "status": "shipped", "total": 0}
-            return _as_order(guessed, theirs=True)
-        return _as_order(named[0] if named else None, theirs=bool(named))
+            return _as_order({"order_id": number, "status": "shipped"}, theirs=True)
+        theirs = named is not None and named["customer_id"] == customer
+        return _as_order(named if theirs else None, theirs)
     received = ticket.get("received_on", "")
     own = [r for r in shown if r["customer_id"] == customer and r["placed_on"] <= received]
     if not own or not prompt.rounds:  # nobody said that these are all
@@ -293,16 +291,17 @@ def _line_in_question(prompt: Prompt, ticket: Answer) -> tuple[dict[str, Any] | 
         and days_between(r["issued_on"], ticket.get("received_on", "")) in INVOICE_WINDOW
     ]
     for line in lines:
-        if line["description"].lower().startswith("annual"):
+        if _is_annual(line):
             return line, "annual_renewal"
+    charges = [(line["description"], line["amount"]) for line in lines]
     for i, line in enumerate(lines):
-        if any(_same_charge(line, earlier) for earlier in lines[:i]):
+        if charges[i] in charges[:i]:
             return line, "charged_twice"
     return None, "none"
 
 
-def _same_charge(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    return all(a[key] == b[key] for key in ("description", "amount"))
+def _is_annual(line: Mapping[str, Any]) -> bool:
+    return bool(line["description"].lower().startswith("annual"))
 
 
 def refunds_due(ticket: Answer, found: Answer, bill: Answer) -> list[dict[str, Any]]:
@@ -422,8 +421,7 @@ def check_billing(answer: Answer, evidence: Evidence) -> list[str]:
         problems.append(f"{key} belongs to another customer")
     if cents(row["amount"]) != cents(answer["line_amount"]):
         problems.append(f"{key} is over {row['amount']}")
-    annual = row["description"].lower().startswith("annual")
-    if annual != (answer["charge"] == "annual_renewal"):
+    if _is_annual(row) != (answer["charge"] == "annual_renewal"):
         problems.append(f"{key} is '{row['description']}'")
     return problems
 
@@ -710,10 +708,11 @@ class Support(Case):
     def reference(self, task: Task) -> Answer:
         labels, row = task.labels, self._orders.get(task.labels["order_id"])
         line = self._lines.get(labels["invoice_line"], {})
-        annual = line.get("description", "").lower().startswith("annual")
-        # A line that is neither was labelled as due: only the label says what goes back.
-        twice = bool(line) and not annual and labels["refund"] >= cents(line["amount"])
-        charge = "annual_renewal" if annual else "charged_twice" if twice else "none"
+        charge = "none"
+        if line and _is_annual(line):
+            charge = "annual_renewal"
+        elif line and labels["refund"] >= cents(line["amount"]):
+            charge = "charged_twice"  # only the label says whether a line was due
         refunds = []
         if row and labels["refund"] > (cents(line["amount"]) if charge == "charged_twice" else 0):
             refunds.append(_refund(row["order_id"], row["paid_with"], float(row["total"])))
