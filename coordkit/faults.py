@@ -164,6 +164,7 @@ _SENTENCE = re.compile(r"(?<=[.!?]) ")
 ROUTING_FIELDS = ("next_step", "order_of_steps")  # answers that choose a step, not a fact
 
 Site = tuple[tuple[Any, ...], Any, dict[str, Any]]
+# (value, its schema, a uniform draw, the prompt) -> a wrong value; None if there is none to be had
 Slip = Callable[[Any, dict[str, Any], float, Prompt], Any]
 
 
@@ -216,6 +217,7 @@ def _near_miss(token: str, prompt: Prompt) -> str | None:
 
 
 def _swap_digits(digits: str) -> str | None:
+    """The middle one of the pairs of neighbours that differ, the other way round."""
     pairs = [i for i in range(len(digits) - 1) if digits[i] != digits[i + 1]]
     if not pairs:
         return None
@@ -224,6 +226,7 @@ def _swap_digits(digits: str) -> str | None:
 
 
 def _transposed_digits(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Two neighbouring digits of an amount, or of a number in a text, change places."""
     if isinstance(value, float):
         swapped = _swap_digits(f"{abs(value):.2f}".replace(".", ""))
         return None if swapped is None else round(copysign(int(swapped) / 100, value), 2)
@@ -231,12 +234,15 @@ def _transposed_digits(value: Any, schema: dict[str, Any], u: float, prompt: Pro
 
 
 def _wrong_pick(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Another id that stands in the prompt: the one that looks most like the right one."""
     if isinstance(value, str):
         return _replace_token(value, _ID, u, lambda token: _near_miss(token, prompt))
     return None
 
 
 def _invented_reference(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """An id that stands nowhere in the prompt."""
+
     def invent(token: str) -> str | None:
         head, digits = re.match(r"(\D*)(\d+)", token).groups()  # type: ignore[union-attr]
         for step in range(1, 50):
@@ -249,6 +255,7 @@ def _invented_reference(value: Any, schema: dict[str, Any], u: float, prompt: Pr
 
 
 def _dropped_item(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """An item of a list, or a sentence of a text, is left out."""
     if isinstance(value, list) and value:
         gone = int(u * len(value))
         return value[:gone] + value[gone + 1 :]
@@ -261,6 +268,7 @@ def _dropped_item(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) 
 
 
 def _stale_value(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Another amount or date that stands in the prompt."""
     if isinstance(value, float):
         return _choose([float(amount) for amount in _seen(_AMOUNT, prompt)], u, but=value)
     if not isinstance(value, str):
@@ -287,6 +295,7 @@ def _plausible(schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
 
 
 def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Does what was not to be done, or chooses another of the set answers."""
     if value == [] and "items" in schema:  # does what was not to be done
         extra = _plausible(schema["items"], u, prompt)
         return None if extra is None else [extra]
@@ -301,6 +310,7 @@ def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: P
 
 
 def _wrong_step(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Another step, or two neighbouring steps of a plan the wrong way round."""
     if isinstance(value, str) and "enum" in schema:
         return _choose(schema["enum"], u, but=value)
     if isinstance(value, list) and len(value) > 1:
