@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import pandas as pd
 
 from coordkit.data.files import DataError
@@ -150,7 +149,8 @@ def _propose_billing(tables: BillingTables) -> pd.DataFrame:
     payments = tables.payments
     again = payments["payment_id"].duplicated()
     named = [_named(text, by_capitals, longest) for text in payments["remittance_text"]]
-    times = Counter(name for i in np.flatnonzero(~again) for name in named[i])
+    firsts = [names for names, repeated in zip(named, again, strict=True) if not repeated]
+    times = Counter(name for names in firsts for name in names)
     rows = [
         _propose_line(line, [invoices[name] for name in names], times, tables.documents)
         for line, names in zip(payments.to_dict("records"), named, strict=True)
