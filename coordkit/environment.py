@@ -43,6 +43,7 @@ class Environment:
         path: file to keep the database in; None keeps it in memory.
 
     A reopened file keeps its trial tables (that is what a resumed run needs) and its data.
+    Raises: ValueError if a kind has the name of a table that is kept here besides.
     """
 
     def __init__(
@@ -51,12 +52,15 @@ class Environment:
         documents: Mapping[str, str],
         path: str | Path | None = None,
     ) -> None:
+        if taken := {"actions", "processed", "approvals", "texts", "search"} & set(tables):
+            raise ValueError(f"another name is needed for the table {', '.join(sorted(taken))}")
         self.connection = sqlite3.connect(str(path or ":memory:"), check_same_thread=False)
         self.connection.row_factory = sqlite3.Row
         self.connection.executescript(_TRIAL_TABLES)
         self.keys = {kind: str(frame.columns[0]) for kind, frame in tables.items()}
         self._common: frozenset[str] | None = None
-        if not self._has_table("search"):
+        query = "SELECT 1 FROM sqlite_master WHERE name = 'search'"
+        if not self.connection.execute(query).fetchone():
             self._load(tables, documents)
 
     def copy(self) -> Environment:
@@ -68,36 +72,21 @@ class Environment:
         other.keys, other._common = self.keys, self._common
         return other
 
-    def _has_table(self, name: str) -> bool:
-        query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-        return self.connection.execute(query, (name,)).fetchone() is not None
-
     def _load(self, tables: Mapping[str, pd.DataFrame], documents: Mapping[str, str]) -> None:
-        with self.connection:  # all or nothing: a file cut short while loading is loaded again
-            self.connection.execute("BEGIN")
-            for kind, frame in tables.items():
-                self._load_table(kind, frame.astype(str))
-            self.connection.execute(
-                "CREATE TABLE texts (source TEXT UNIQUE, body TEXT, words TEXT)"
-            )
+        """A file that was cut short while loading has no search yet, and is loaded again."""
+        run = self.connection.execute
+        for kind, frame in tables.items():
+            frame.astype(str).to_sql(kind, self.connection, index=False, if_exists="replace")
+            for column in frame.filter(regex="_id$"):
+                run(f'CREATE INDEX "{kind}_{column}" ON "{kind}" ("{column}")')
+        with self.connection:
+            run("BEGIN")
+            run("CREATE TABLE texts (source TEXT UNIQUE, body TEXT, words TEXT)")
             self.connection.executemany(
                 "INSERT INTO texts VALUES (?, ?, ?)", self._searchable(tables, documents)
             )
-            self.connection.execute(
-                "CREATE VIRTUAL TABLE search USING fts5(source, words, content='texts')"
-            )
-            self.connection.execute("INSERT INTO search(search) VALUES ('rebuild')")
-
-    def _load_table(self, kind: str, rows: pd.DataFrame) -> None:
-        names = ", ".join(f'"{c}" TEXT' for c in rows.columns)
-        marks = ", ".join("?" * len(rows.columns))
-        self.connection.execute(f'CREATE TABLE "{kind}" ({names})')
-        insert = f'INSERT INTO "{kind}" VALUES ({marks})'
-        self.connection.executemany(insert, rows.itertuples(index=False))
-        for column in rows.columns:
-            if column.endswith("_id"):
-                index = f'CREATE INDEX "{kind}_{column}" ON "{kind}" ("{column}")'
-                self.connection.execute(index)
+            run("CREATE VIRTUAL TABLE search USING fts5(source, words, content='texts')")
+            run("INSERT INTO search(search) VALUES ('rebuild')")
 
     def _searchable(
         self, tables: Mapping[str, pd.DataFrame], documents: Mapping[str, str]
@@ -185,11 +174,6 @@ class Environment:
         query = "SELECT 1 FROM processed WHERE trial = ? AND key = ?"
         return self.connection.execute(query, (trial, key)).fetchone() is not None
 
-    def mark_processed(self, trial: str, key: str) -> None:
-        """Record that work with this idempotency key was done before this trial began."""
-        with self.connection:
-            self.connection.execute("INSERT OR IGNORE INTO processed VALUES (?, ?)", (trial, key))
-
     def write(
         self,
         trial: str,
@@ -201,7 +185,8 @@ class Environment:
 
         Args:
             trial: the trial that acts.
-            actions: (account, reference, cents, note) each.
+            actions: (account, reference, cents, note) each; none to note only that the work of
+                this key was done before the trial began.
             key: idempotency key; empty writes without looking whether it was done before.
             approval: (reviewer, decision) that allows the actions, kept with them.
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from hashlib import blake2b
 from math import copysign
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from scipy.special import ndtr, ndtri
 
 from coordkit.prompt import Answer, Prompt, Request
-from coordkit.reliability import difficulty_quantile
+from coordkit.reliability import check_fractions, difficulty_quantile
 
 # Shares of the observed failures of 1,642 multi-agent traces: Cemri et al., "Why Do Multi-Agent
 # LLM Systems Fail?", arXiv:2503.13657v3, figure of the 14 modes (MAST). The grouping into slips of
@@ -85,9 +85,9 @@ class Simulation:
     mix: Mapping[str, float] = field(default_factory=default_mix)
 
     def __post_init__(self) -> None:
-        for name in ("reliability", "correlation", "crowding"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
+        check_fractions(
+            reliability=self.reliability, correlation=self.correlation, crowding=self.crowding
+        )
         if not 0.5 <= self.confidence_auc < 1:
             raise ValueError(f"confidence_auc must be in [0.5, 1), not {self.confidence_auc}")
         if unknown := set(self.mix) - set(default_mix()):
@@ -164,6 +164,7 @@ _SENTENCE = re.compile(r"(?<=[.!?]) ")
 ROUTING_FIELDS = ("next_step", "order_of_steps")  # answers that choose a step, not a fact
 
 Site = tuple[tuple[Any, ...], Any, dict[str, Any]]
+# (value, its schema, a uniform draw, the prompt) -> a wrong value; None if there is none to be had
 Slip = Callable[[Any, dict[str, Any], float, Prompt], Any]
 
 
@@ -183,8 +184,15 @@ def _sites(value: Any, schema: dict[str, Any], path: tuple[Any, ...] = ()) -> It
             yield from _sites(item, schema.get("items", {}), (*path, index))
 
 
-def _choose(options: list[Any], u: float) -> Any:
-    return options[int(u * len(options))] if options else None
+def _choose(options: Sequence[Any], u: float, but: Any = None) -> Any:
+    """One of some options, but not a certain one; None if nothing is left to choose from."""
+    others = [option for option in options if option != but]
+    return others[int(u * len(others))] if others else None
+
+
+def _seen(pattern: re.Pattern[str], prompt: Prompt) -> list[str]:
+    """What stands in the prompt in a certain form."""
+    return sorted(set(pattern.findall(prompt.text)))
 
 
 def _replace_token(text: str, pattern: re.Pattern[str], u: float, new: Callable[[str], Any]) -> Any:
@@ -197,16 +205,19 @@ def _replace_token(text: str, pattern: re.Pattern[str], u: float, new: Callable[
 
 def _near_miss(token: str, prompt: Prompt) -> str | None:
     """The visible id that looks most like this one without being it."""
-    prefix = re.match(r"\D*", token).group()  # type: ignore[union-attr]
-    others = {t for t in _ID.findall(prompt.text) if re.match(r"\D*", t).group() == prefix}  # type: ignore[union-attr]
+
+    def letters(key: str) -> str:
+        return re.split(r"\d", key)[0]
 
     def likeness(other: str) -> int:
         return sum(a == b for a, b in zip(other, token, strict=False))
 
-    return max(sorted(others - {token}), key=likeness, default=None)
+    alike = [t for t in _seen(_ID, prompt) if letters(t) == letters(token) and t != token]
+    return max(alike, key=likeness, default=None)
 
 
 def _swap_digits(digits: str) -> str | None:
+    """The middle one of the pairs of neighbours that differ, the other way round."""
     pairs = [i for i in range(len(digits) - 1) if digits[i] != digits[i + 1]]
     if not pairs:
         return None
@@ -215,6 +226,7 @@ def _swap_digits(digits: str) -> str | None:
 
 
 def _transposed_digits(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Two neighbouring digits of an amount, or of a number in a text, change places."""
     if isinstance(value, float):
         swapped = _swap_digits(f"{abs(value):.2f}".replace(".", ""))
         return None if swapped is None else round(copysign(int(swapped) / 100, value), 2)
@@ -222,12 +234,15 @@ def _transposed_digits(value: Any, schema: dict[str, Any], u: float, prompt: Pro
 
 
 def _wrong_pick(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Another id that stands in the prompt: the one that looks most like the right one."""
     if isinstance(value, str):
         return _replace_token(value, _ID, u, lambda token: _near_miss(token, prompt))
     return None
 
 
 def _invented_reference(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """An id that stands nowhere in the prompt."""
+
     def invent(token: str) -> str | None:
         head, digits = re.match(r"(\D*)(\d+)", token).groups()  # type: ignore[union-attr]
         for step in range(1, 50):
@@ -240,6 +255,7 @@ def _invented_reference(value: Any, schema: dict[str, Any], u: float, prompt: Pr
 
 
 def _dropped_item(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """An item of a list, or a sentence of a text, is left out."""
     if isinstance(value, list) and value:
         gone = int(u * len(value))
         return value[:gone] + value[gone + 1 :]
@@ -252,21 +268,18 @@ def _dropped_item(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) 
 
 
 def _stale_value(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
-    amounts = sorted(set(_AMOUNT.findall(prompt.text)))
+    """Another amount or date that stands in the prompt."""
     if isinstance(value, float):
-        return _choose([float(a) for a in amounts if float(a) != value], u)
+        return _choose([float(amount) for amount in _seen(_AMOUNT, prompt)], u, but=value)
     if not isinstance(value, str):
         return None
-    for pattern in (_DATE, _AMOUNT):
-        seen = sorted(set(pattern.findall(prompt.text)))
-        stale = _replace_token(value, pattern, u, partial(_other, seen, u))
-        if stale is not None:
-            return stale
-    return None
 
+    def other(pattern: re.Pattern[str]) -> Any:
+        seen = _seen(pattern, prompt)
+        return _replace_token(value, pattern, u, lambda token: _choose(seen, u, but=token))
 
-def _other(seen: list[str], u: float, token: str) -> Any:
-    return _choose([t for t in seen if t != token], u)
+    date = other(_DATE)
+    return other(_AMOUNT) if date is None else date
 
 
 def _plausible(schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
@@ -277,18 +290,19 @@ def _plausible(schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
     if "enum" in schema:
         return _choose(schema["enum"], u)
     if schema.get("type") == "number":
-        return _choose([float(a) for a in sorted(set(_AMOUNT.findall(prompt.text)))], u)
-    return _choose(sorted(set(_ID.findall(prompt.text))), u)
+        return _choose([float(amount) for amount in _seen(_AMOUNT, prompt)], u)
+    return _choose(_seen(_ID, prompt), u)
 
 
 def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Does what was not to be done, or chooses another of the set answers."""
     if value == [] and "items" in schema:  # does what was not to be done
         extra = _plausible(schema["items"], u, prompt)
         return None if extra is None else [extra]
     if isinstance(value, bool):
         return not value
     if "enum" in schema:
-        return _choose([choice for choice in schema["enum"] if choice != value], u)
+        return _choose(schema["enum"], u, but=value)
     if isinstance(value, list) and value and "enum" in schema.get("items", {}):
         other = _choose([c for c in schema["items"]["enum"] if c not in value], u)
         return None if other is None else [other]
@@ -296,8 +310,9 @@ def _ignored_instruction(value: Any, schema: dict[str, Any], u: float, prompt: P
 
 
 def _wrong_step(value: Any, schema: dict[str, Any], u: float, prompt: Prompt) -> Any:
+    """Another step, or two neighbouring steps of a plan the wrong way round."""
     if isinstance(value, str) and "enum" in schema:
-        return _choose([choice for choice in schema["enum"] if choice != value], u)
+        return _choose(schema["enum"], u, but=value)
     if isinstance(value, list) and len(value) > 1:
         i = int(u * (len(value) - 1))
         return [*value[:i], value[i + 1], value[i], *value[i + 2 :]]

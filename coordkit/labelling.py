@@ -6,14 +6,13 @@ is closed. A task that nobody labelled is left out of every measurement, and cou
 
 from __future__ import annotations
 
-import csv
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 import pandas as pd
@@ -116,22 +115,12 @@ def label(tables: T, folder: Path) -> Labelled[T]:
     if not known.any():
         why = f"no task of {folder} has labels and no exact rule decides one; label some first"
         raise DataError([why])
-    if isinstance(tables, BillingTables):
-        tasks = _redelivered_as_first(tasks)
+    if name == "payments":  # a line delivered again settles what its first settles
+        settled = tasks.groupby(key)["settles_invoice"]
+        tasks["settles_invoice"] = settled.transform("first")
     changes: dict[str, Any] = {name: tasks[known].reset_index(drop=True)}
-    given_now, person_now, rule_now = (
-        int((mask & known).sum()) for mask in (given, by_person, by_rule)
-    )
-    left_out = int((~known).sum())
-    return Labelled(replace(tables, **changes), given_now, person_now, rule_now, left_out)
-
-
-def _redelivered_as_first(payments: pd.DataFrame) -> pd.DataFrame:
-    """A line delivered again settles what its first settles, whoever labelled that."""
-    first = payments.drop_duplicates("payment_id").set_index("payment_id")["settles_invoice"]
-    again = payments["kind"] == "redelivered"
-    payments.loc[again, "settles_invoice"] = payments.loc[again, "payment_id"].map(first)
-    return payments
+    masks = (given & known, by_person & known, by_rule & known, ~known)
+    return Labelled(replace(tables, **changes), *(int(mask.sum()) for mask in masks))
 
 
 def propose(tables: Tables) -> pd.DataFrame:
@@ -152,25 +141,24 @@ Proposal = tuple[str, str, str, bool]  # kind, settles_invoice, rule, doubtful
 
 
 def _propose_billing(tables: BillingTables) -> pd.DataFrame:
-    invoices = {str(r["invoice_id"]): r for r in tables.invoices.to_dict("records")}
+    names = tables.customers[["customer_id", "also_known_as"]]
+    known = tables.invoices.merge(names, how="left").fillna({"also_known_as": ""})
+    invoices = {row["invoice_id"]: row for row in known.to_dict("records")}
     by_capitals = {" ".join(name.upper().split()): name for name in invoices}
-    payments = tables.payments.to_dict("records")
     longest = max((len(_TOKEN.findall(name)) for name in by_capitals), default=0)
-    named = [_named(str(line["remittance_text"]), by_capitals, longest) for line in payments]
-    content = [
-        (p["payment_id"], p["payer_name"], p["amount"], p["remittance_text"]) for p in payments
+    payments = tables.payments
+    again = payments["payment_id"].duplicated()
+    named = [_named(text, by_capitals, longest) for text in payments["remittance_text"]]
+    firsts = [names for names, repeated in zip(named, again, strict=True) if not repeated]
+    times = Counter(name for names in firsts for name in names)
+    rows = [
+        _propose_line(line, [invoices[name] for name in names], times, tables.documents)
+        for line, names in zip(payments.to_dict("records"), named, strict=True)
     ]
-    first = {line: i for i, line in reversed([*enumerate(content)])}
-    times = Counter(n for i, names in enumerate(named) for n in names if first[content[i]] == i)
-    rows: list[Proposal] = []
-    for i, line in enumerate(payments):
-        if first[content[i]] < i:
-            earlier = rows[first[content[i]]]
-            rows.append(("redelivered", earlier[1], "the same line came before", False))
-        else:
-            rows.append(_propose_line(line, [invoices[n] for n in named[i]], times, tables))
-    columns = [*BILLING_LABELS, RULE, DOUBTFUL]
-    return pd.DataFrame(rows, columns=columns, index=tables.payments.index)
+    proposed = pd.DataFrame(rows, columns=[*BILLING_LABELS, RULE, DOUBTFUL], index=payments.index)
+    proposed.loc[again, "kind"] = "redelivered"
+    proposed.loc[again, [RULE, DOUBTFUL]] = "the same line came before", False
+    return proposed
 
 
 def _named(text: str, known: Mapping[str, str], longest: int) -> list[str]:
@@ -187,10 +175,12 @@ def _named(text: str, known: Mapping[str, str], longest: int) -> list[str]:
 
 
 def _propose_line(
-    line: Mapping[Any, Any], found: Sequence[Mapping[Any, Any]], times: Counter[str],
-    tables: BillingTables,
-) -> Proposal:  # fmt: skip
-    from coordkit.cases.billing import after_discount, claims_in, name_likeness, read_terms
+    line: Mapping[Any, Any],
+    found: Sequence[Mapping[Any, Any]],
+    times: Counter[str],
+    documents: Mapping[str, str],
+) -> Proposal:
+    from coordkit.cases.billing import after_discount, claims_in, goes_by, read_terms
 
     if len(found) != 1:
         ids = ";".join(str(invoice["invoice_id"]) for invoice in found)
@@ -198,18 +188,15 @@ def _propose_line(
         return ("batch" if found else "unmatched", ids, why, True)
     (invoice,) = found
     one, paid, owed = str(invoice["invoice_id"]), line["amount"], invoice["amount"]
-    customer = str(invoice["customer_id"])
-    terms = read_terms(
-        tables.documents.get(f"terms/{customer}", ""), tables.documents["terms/house"]
-    )
+    own_terms = documents.get(f"terms/{invoice['customer_id']}", "")
+    terms = read_terms(own_terms, documents["terms/house"])
     discounted = bool(terms["discount"]) and paid == after_discount(owed, terms["discount"])
     in_time = (line["received_on"] - invoice["issued_on"]).days <= terms["days"]
-    names = [str(invoice["customer_name"]), *_aliases(tables.customers, customer)]
     doubts = {
         "the invoice was paid before": ("duplicate", invoice["paid_on"] != ""),
         "several payments name this invoice": ("exact", times[one] > 1),
         "the payer is not the invoice's customer": (
-            "exact", max(name_likeness(n, str(line["payer_name"])) for n in names) < 0.5),
+            "exact", goes_by(invoice, line["payer_name"]) < 0.5),
         "it is in another currency": ("fx", line["currency"] != invoice["currency"]),
     }  # fmt: skip
     for why, (kind, doubtful) in doubts.items():
@@ -226,25 +213,19 @@ def _propose_line(
     return (kind, one, f"the amount differs by {paid - owed:+.2f}", True)
 
 
-def _aliases(customers: pd.DataFrame, customer_id: str) -> list[str]:
-    found = customers.loc[customers["customer_id"] == customer_id, "also_known_as"]
-    return [name for names in found for name in str(names).split(";") if name]
-
-
 # --- support ------------------------------------------------------------------------------------
 
 
 def _propose_support(tables: SupportTables) -> pd.DataFrame:
+    from coordkit.cases.base import by_id
     from coordkit.cases.support import USUAL_IDS, read_window
 
     policy = tables.documents.get("policies/refunds", "")
     own_words = _without_figures(policy) != _without_figures(POLICIES["refunds"])
     days = read_window(policy)
-    orders = {str(r["order_id"]): r for r in tables.orders.astype(str).to_dict("records")}
-    ids, tickets = (
-        USUAL_IDS.of(tables.orders["order_id"]),
-        tables.tickets.astype(str).to_dict("records"),
-    )
+    orders = by_id(tables.orders)
+    ids = USUAL_IDS.of(tables.orders["order_id"])
+    tickets = tables.tickets.astype(str).to_dict("records")
     rows = [_propose_ticket(ticket, orders, days, ids, own_words) for ticket in tickets]
     columns = [*SUPPORT_LABELS, RULE, DOUBTFUL]
     return pd.DataFrame(rows, columns=columns, index=tables.tickets.index)
@@ -310,29 +291,12 @@ def save_label(folder: Path, tables: Tables, task_id: str, labels: Mapping[str, 
     Raises: DataError if the labels cannot be right; then nothing is written.
     """
     _, key, columns = task_table(tables)
-    path = folder / FILE
-    read_labels(folder, tables)  # what is wrong already is said before anything is added
-    before = path.read_bytes() if path.exists() else None
-    rows: dict[str, dict[str, str]] = {}
-    if before is not None:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = {row[key]: row for row in csv.DictReader(file)}
-    rows[task_id] = {key: task_id} | {column: labels.get(column, "") for column in columns}
-    partial = folder / f".{FILE}.{os.getpid()}"
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [key, *columns], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
-    partial.replace(path)
-    try:
-        read_labels(folder, tables)
-    except DataError:
-        if before is None:
-            path.unlink()
-        else:
-            path.write_bytes(before)
-        raise
-    return path
+    said = read_labels(folder, tables).astype(str).set_index(key)
+    said.loc[task_id] = [labels.get(column, "") for column in columns]
+    with TemporaryDirectory(dir=folder, prefix=".") as aside:
+        said.to_csv(Path(aside) / FILE, lineterminator="\n")
+        read_labels(Path(aside), tables)
+        return (Path(aside) / FILE).replace(folder / FILE)
 
 
 def doubtful_tasks(tables: Tables, folder: Path) -> pd.DataFrame:

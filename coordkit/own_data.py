@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coordkit.cases import billing, support
-from coordkit.cases.base import Case
+from coordkit.cases.base import Case, read_limit
 from coordkit.data.columns import WAYS, Columns, apply, find, read_said, unused, write_said
 from coordkit.data.files import DataError, RawTable
 from coordkit.data.schemas import TABLES, Table, show
@@ -158,14 +158,14 @@ def _billing_rules(house: str) -> dict[str, str]:
         "discount": granted if terms["discount"] else "none",
         "bank charges": f"up to {terms['charges']:.2f}" if terms["charges"] else "none",
         "over-payments": "refunded" if terms["surplus"] == "refund" else "kept on account",
-        "approval": f"refunds above {billing.read_limit(house):.2f}",
+        "approval": f"refunds above {read_limit(house, billing.USUAL_LIMIT):.2f}",
     }
 
 
 def _support_rules(policy: str) -> dict[str, str]:
     return {
         "refund window": f"{support.read_window(policy)} days",
-        "approval": f"refunds above {support.read_limit(policy):.2f}",
+        "approval": f"refunds above {read_limit(policy, support.USUAL_LIMIT):.2f}",
     }
 
 

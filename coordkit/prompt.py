@@ -198,7 +198,13 @@ class Prompt:
         body = self.records.get(source, "")
         return body if isinstance(body, str) else ""
 
+    def needed(self, *steps: str) -> list[Answer]:
+        """Earlier steps' answers; one that is not in the prompt is empty, and a guess."""
+        for step in steps:
+            if step not in self.answers:
+                self.guess(step)
+        return [self.answers.get(step, {}) for step in steps]
+
     def guess(self, what: str) -> None:
         """Note that something needed was not in the prompt and had to be guessed."""
-        if what not in self.guessed:
-            self.guessed.append(what)
+        self.guessed.append(what)

@@ -8,6 +8,7 @@ the grader or the labels. Replace it by any LangChain chat model with no other c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -15,7 +16,7 @@ from inspect import signature
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LangSmithParams
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
@@ -86,11 +87,6 @@ class SimulatedChatModel(BaseChatModel):
     def _identifying_params(self) -> dict[str, Any]:
         return {"model": "simulated", "simulation": self.simulation, "dice": self.dice}
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        return LangSmithParams(
-            ls_provider="simulated", ls_model_name="simulated", ls_model_type="chat"
-        )
-
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
     ) -> Runnable[Any, AIMessage]:
@@ -129,24 +125,19 @@ class SimulatedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         whole = self._generate(messages, stop, run_manager, **kwargs).generations[0].message
         assert isinstance(whole, AIMessage)
-        for i, word in enumerate(str(whole.text).split(" ") if whole.text else []):
-            yield ChatGenerationChunk(message=AIMessageChunk(content=f" {word}" if i else word))
-        calls: list[tuple[Any, Any, Any]] = [
-            (c["name"], json.dumps(c["args"]), c["id"]) for c in whole.tool_calls
-        ]
-        calls += [(c["name"], c["args"], c["id"]) for c in whole.invalid_tool_calls]
-        for index, (name, text, call_id) in enumerate(calls):
-            for start in range(0, len(text or ""), 40):
-                first = start == 0
-                chunk = tool_call_chunk(
-                    name=name if first else None,
-                    args=(text or "")[start : start + 40],
-                    id=call_id if first else None,
-                    index=index,
+        for word in filter(None, re.split("(?= )", whole.text)):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
+        calls: list[Any] = [{**call, "args": json.dumps(call["args"])} for call in whole.tool_calls]
+        for index, call in enumerate(calls + whole.invalid_tool_calls):
+            name, call_id, text = call["name"], call["id"], call["args"]
+            for start in range(0, len(text), 40):  # characters
+                piece = tool_call_chunk(
+                    name=name, args=text[start : start + 40], id=call_id, index=index
                 )
                 yield ChatGenerationChunk(
-                    message=AIMessageChunk(content="", tool_call_chunks=[chunk])
+                    message=AIMessageChunk(content="", tool_call_chunks=[piece])
                 )
+                name = call_id = None  # they stand in the first piece only
         end = AIMessageChunk(
             content="",
             usage_metadata=whole.usage_metadata,
@@ -174,66 +165,70 @@ class _Turn:
         self, model: SimulatedChatModel, prompt: Prompt, schema: dict[str, Any] | None
     ) -> None:
         self.model, self.prompt, self.schema = model, prompt, schema
+        self.simulation = model.simulation
         assert prompt.request is not None
         self.request = prompt.request
         self.faults: list[dict[str, Any]] = []
         self.written = 0  # characters
 
     def message(self) -> AIMessage:
+        """What the model says, asks to be looked up, or submits as its answer."""
         if self.schema is None:
             known = ", ".join(self.model.skills)
-            return self._say(f"I can only answer with a response schema that I know: {known}.")
+            text = f"I can only answer with a response schema that I know: {known}."
+            return self._reply(text, len(text))
         asked = self.model.asked(self.schema)
         self._whole_call(asked)
         if asked == [self.schema["name"]]:
             parameters = self.schema["parameters"]
             result = self._answer(asked[0], self.request.step, parameters, asked=1)
-            return self._calls(result) if isinstance(result, list) else self._submit(result)
+            return self._look_up(result) if isinstance(result, list) else self._submit(result)
         whole: Answer = {}
         for name in asked:  # one call for many answers: each builds on those before it
             part = self.schema["parameters"]["properties"][name]
             answer = self._answer(name.capitalize(), name, part, asked=len(asked))
             assert isinstance(answer, dict)
-            self.prompt.answers[name] = answer
-            whole[name] = answer
+            self.prompt.answers[name] = whole[name] = answer
         return self._submit(whole)
 
     def _answer(
         self, skill: str, step: str, schema: dict[str, Any], asked: int
     ) -> Answer | list[Call]:
-        """One answer, right or slipped, with its confidence."""
+        """One answer, right or slipped, with its confidence; or the look-ups it wants first."""
         request = replace(self.request, step=step)
-        slipped = self.model.dice and slips(self.model.simulation, request, asked)
+        slipped = self.model.dice and slips(self.simulation, request, asked)
         misled = False
-        if slipped and self.prompt.tools and self._mode_is_wrong_tool(request):
+        if slipped and self.prompt.tools and self._mode(request) == "wrong_tool_or_step":
             if self.prompt.rounds == 0:
-                calls = self.model.skills[skill](self.prompt)
+                calls = self._work_out(skill)
                 if isinstance(calls, list):
                     return self._wrong_call(calls, request)
             else:  # it takes what the wrong call returned for all there is
                 self.prompt.tools, slipped, misled = frozenset(), False, True
-        result, guessed = self._work_out(skill)
+        guesses = len(self.prompt.guessed)
+        result = self._work_out(skill)
         if isinstance(result, list):
             return result
+        guessed = len(self.prompt.guessed) > guesses
         answer = self._slip_answer(result, schema, request) if slipped else result
         right = answer == result and not misled and not guessed
         if "confidence" in schema.get("properties", {}):
-            answer["confidence"] = confidence(self.model.simulation, request, right)
+            answer["confidence"] = confidence(self.simulation, request, right)
         return answer
 
-    def _work_out(self, skill: str) -> tuple[Answer | list[Call], bool]:
-        """What a skill makes of the prompt, and whether it had to guess."""
-        earlier, self.prompt.guessed = self.prompt.guessed, []
-        result = self.model.skills[skill](self.prompt)
-        guessed = bool(self.prompt.guessed)
-        self.prompt.guessed = list(dict.fromkeys([*earlier, *self.prompt.guessed]))
-        return result, guessed
+    def _work_out(self, skill: str) -> Answer | list[Call]:
+        """What a skill makes of the prompt."""
+        return self.model.skills[skill](self.prompt)
+
+    def _mode(self, request: Request) -> str:
+        """How a request goes wrong that does."""
+        return pick_mode(self.simulation, request, ALL_MODES)
 
     def _whole_call(self, asked: list[str]) -> None:
         """Faults that hit a call as a whole, once however many answers it asks for."""
-        if not self.model.dice or not slips(self.model.simulation, self.request):
+        if not self.model.dice or not slips(self.simulation, self.request):
             return
-        mode = pick_mode(self.model.simulation, self.request, ALL_MODES)
+        mode = self._mode(self.request)
         if mode in TRANSPORT:
             raise ModelUnavailable(mode, self.request)
         if mode in MALFORMED and not self._looks_up(asked):
@@ -241,81 +236,72 @@ class _Turn:
 
     def _looks_up(self, asked: list[str]) -> bool:
         """Whether this turn is a round of look-ups: then the answer is yet to come."""
-        if asked[0] not in self.model.skills or not self.prompt.tools:
-            return False
-        return isinstance(self.model.skills[asked[0]](self.prompt), list)
+        one_answer = asked[0] in self.model.skills and bool(self.prompt.tools)
+        return one_answer and isinstance(self._work_out(asked[0]), list)
 
     def _note(self, mode: str, request: Request) -> None:
         self.faults.append({"mode": mode, "step": request.step, "attempt": request.attempt})
 
-    def _mode_is_wrong_tool(self, request: Request) -> bool:
-        return pick_mode(self.model.simulation, request, ALL_MODES) == "wrong_tool_or_step"
-
     def _wrong_call(self, calls: list[Call], request: Request) -> list[Call]:
         """Another tool than the one needed, or the right one with the wrong argument."""
         self._note("wrong_tool_or_step", request)
-        needed = {call.tool for call in calls}
-        others = sorted(self.prompt.tools - needed)
+        others = sorted(self.prompt.tools - {call.tool for call in calls})
         if not others:
             return [Call(calls[0].tool, dict.fromkeys(calls[0].arguments, ""))]
-        other = others[int(uniform(self.model.simulation.seed, "tool", request) * len(others))]
+        other = others[int(uniform(self.simulation.seed, "tool", request) * len(others))]
         return [Call(other, calls[0].arguments)]
 
     def _slip_answer(self, answer: Answer, schema: dict[str, Any], request: Request) -> Answer:
         """The answer with a slip in its content, of a mode that it admits."""
-        mode = pick_mode(self.model.simulation, request, ALL_MODES)
+        mode = self._mode(request)
         if mode in WHOLE_CALL and request == self.request:
             return answer  # dealt with before
-        u = uniform(self.model.simulation.seed, "place", request)
-        broken = apply_slip(mode, answer, schema, self.prompt, u) if mode in SLIPS else None
-        if broken is None:  # a draw of its own: the first one is conditioned by now
-            others = {m: apply_slip(m, answer, schema, self.prompt, u) for m in SLIPS}
-            mix = self.model.simulation.mix
-            possible = [m for m in SLIPS if others[m] is not None and mix.get(m)]
-            if not possible:
-                return answer
-            mode = pick_mode(self.model.simulation, request, possible, "second mode")
-            broken = others[mode]
+        u = uniform(self.simulation.seed, "place", request)
+        modes = [m for m in SLIPS if self.simulation.mix.get(m)]
+        slipped = {m: apply_slip(m, answer, schema, self.prompt, u) for m in modes}
+        possible = {m: other for m, other in slipped.items() if other is not None}
+        if not possible:
+            return answer
+        if mode not in possible:  # a draw of its own: the first one is conditioned by now
+            mode = pick_mode(self.simulation, request, list(possible), "second mode")
         self._note(mode, request)
-        return broken or answer
+        return possible[mode]
 
-    def _metadata(self) -> dict[str, Any]:
-        """What the simulation did, for the fault book; agents and prompts never see it."""
-        return {"faults": self.faults, "guessed": list(self.prompt.guessed)}
-
-    def _id(self) -> str:
-        return "call_" + blake2b(str(self.request).encode(), digest_size=8).hexdigest()
-
-    def _say(self, text: str) -> AIMessage:
-        self.written += len(text)
-        return AIMessage(text, response_metadata=self._metadata())
-
-    def _calls(self, calls: list[Call]) -> AIMessage:
+    def _look_up(self, calls: list[Call]) -> AIMessage:
+        """The look-ups as calls of their tools."""
         tool_calls = [
             {"name": c.tool, "args": c.arguments, "id": f"{self._id()}_{self.prompt.rounds}_{i}"}
             for i, c in enumerate(calls)
         ]
-        self.written += sum(len(json.dumps(c.arguments)) for c in calls)
-        return AIMessage("", tool_calls=tool_calls, response_metadata=self._metadata())
+        written = sum(len(json.dumps(c.arguments)) for c in calls)
+        return self._reply("", written, tool_calls=tool_calls)
 
     def _submit(self, answer: Answer) -> AIMessage:
         """The answer as a call of the response schema; malformed if the dice say so."""
         assert self.schema is not None
         text = as_json(answer)
-        self.written += len(text)
         call = {"name": self.schema["name"], "id": self._id()}
         modes = {fault["mode"] for fault in self.faults}
         if modes.isdisjoint(MALFORMED):
-            parts = {"tool_calls": [{**call, "args": answer}]}
-        else:
-            text = text[: len(text) // 2] if "truncated_json" in modes else text.replace('"', "", 1)
-            error = "the arguments are not valid JSON"
-            parts = {"invalid_tool_calls": [{**call, "args": text, "error": error}]}
-        return AIMessage("", **parts, response_metadata=self._metadata())
+            return self._reply("", len(text), tool_calls=[{**call, "args": answer}])
+        cut = text[: len(text) // 2] if "truncated_json" in modes else text.replace('"', "", 1)
+        broken = {**call, "args": cut, "error": "the arguments are not valid JSON"}
+        return self._reply("", len(text), invalid_tool_calls=[broken])
+
+    def _id(self) -> str:
+        return "call_" + blake2b(str(self.request).encode(), digest_size=8).hexdigest()
+
+    def _reply(self, text: str, written: int, **calls: Any) -> AIMessage:
+        """A message, with what the simulation did to it.
+
+        That is for the fault book; agents and prompts never see it.
+        """
+        self.written = written
+        done = {"faults": self.faults, "guessed": list(dict.fromkeys(self.prompt.guessed))}
+        return AIMessage(text, response_metadata=done, **calls)
 
 
 def faultless(model: BaseChatModel) -> BaseChatModel | None:
     """The same simulated model without slips; None for a real model, whose slips are its own."""
-    return (
-        model.model_copy(update={"dice": False}) if isinstance(model, SimulatedChatModel) else None
-    )
+    is_simulated = isinstance(model, SimulatedChatModel)
+    return model.model_copy(update={"dice": False}) if is_simulated else None

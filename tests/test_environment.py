@@ -176,8 +176,8 @@ def test_without_a_key_nothing_remembers(environment: Environment) -> None:
 
 
 def test_work_done_before_the_trial_is_not_done_again(environment: Environment) -> None:
-    environment.mark_processed("t", "BNK-1")
-    environment.mark_processed("t", "BNK-1")
+    environment.write("t", [], key="BNK-1")
+    environment.write("t", [], key="BNK-1")
     assert not environment.write("t", [ROW], key="BNK-1", approval=("person", "approve"))
     assert environment.actions("t") == []
     assert environment.approvals("t") == []
@@ -229,3 +229,9 @@ def test_a_name_is_found_where_every_word_of_it_is_common() -> None:
     environment = Environment({"customers": customers, "invoices": invoices}, {})
     (found,) = environment.search("acme tools", 8, kind="customers")
     assert "C-1" in found
+
+
+@pytest.mark.parametrize("name", ["actions", "processed", "approvals", "texts", "search"])
+def test_a_table_cannot_have_the_name_of_one_that_is_kept_besides(name: str) -> None:
+    with pytest.raises(ValueError, match=f"another name is needed for the table {name}"):
+        Environment({name: pd.DataFrame({"a_id": ["1"]})}, {})

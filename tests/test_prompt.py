@@ -137,10 +137,3 @@ def test_a_record_is_json_behind_its_source() -> None:
     written = write_record("customers/C-1", {"name": "Müller\nSöhne"})
     assert written == '[customers/C-1] {"name": "Müller\\nSöhne"}'
     assert json.loads(written.split("] ", 1)[1]) == {"name": "Müller\nSöhne"}
-
-
-def test_a_guess_is_noted_once() -> None:
-    prompt = Prompt(None)
-    prompt.guess("terms")
-    prompt.guess("terms")
-    assert prompt.guessed == ["terms"]

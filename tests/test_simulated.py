@@ -231,6 +231,7 @@ def test_two_answers_resting_on_the_same_guess_are_both_guesses() -> None:
     both = create_model("Both", one=(parts["One"], ...), two=(parts["Two"], ...))
     model = SimulatedChatModel(skills=dict.fromkeys(names, guesses), simulation=PERFECT)
     reply = model.bind_tools([both]).invoke(prompt("generalist"))
+    assert reply.response_metadata["guessed"] == ["terms"]
     for step in ("one", "two"):
         expected = confidence(PERFECT, Request("billing/BNK-000001", step), right=False)
         assert reply.tool_calls[0]["args"][step]["confidence"] == expected

@@ -5,9 +5,11 @@ from __future__ import annotations
 from importlib import import_module, invalidate_caches, reload
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from coordkit.cases.base import Case
 from coordkit.data.sample import CASES, sample
+from coordkit.data.tables import read_billing, read_support
 
 
 class UnknownCase(ValueError):
@@ -44,21 +46,12 @@ def _kit_case(name: str, directory: Path | None, tasks: int | None) -> Case:
     from coordkit.labelling import label
 
     with sample(name, directory, tasks) as folder:
-        if name == "billing":
-            from coordkit.cases.billing import Billing
-            from coordkit.data.tables import read_billing
-
-            payments = label(read_billing(folder), folder)
-            case: Case = Billing(payments.tables)
-            case.left_out = payments.left_out
-            return case
-        from coordkit.cases.support import Support
-        from coordkit.data.tables import read_support
-
-        tickets = label(read_support(folder), folder)
-        case = Support(tickets.tables)
-        case.left_out = tickets.left_out
-        return case
+        tables: Any = read_billing(folder) if name == "billing" else read_support(folder)
+        labelled = label(tables, folder)
+    module = import_module(f"coordkit.cases.{name}")  # only this one, for imports take their time
+    case: Case = getattr(module, name.capitalize())(labelled.tables)
+    case.left_out = labelled.left_out
+    return case
 
 
 def _own_case(name: str, directory: Path | None) -> Case:

@@ -6,10 +6,13 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel, Field, model_validator
 
 from coordkit.environment import Environment
@@ -31,6 +34,25 @@ def figure(text: str) -> Decimal:
     """
     whole, mark, rest = re.fullmatch(r"(.*?)(?:([.,])(\d{1,2}|\d{4,}))?", text).groups()  # type: ignore[union-attr]
     return Decimal(re.sub(r"[.,]", "", whole) + (f".{rest}" if mark else ""))
+
+
+def read_limit(rules: str, usual: float) -> float:
+    """The refund above which rules want a person; the usual one where they name none."""
+    limit = LIMIT.search(rules)
+    return float(figure(limit.group(1))) if limit else usual
+
+
+def days_between(first: str, last: str) -> int | None:
+    """Days from one date to another, both YYYY-MM-DD; None where either is none."""
+    try:
+        return (date.fromisoformat(last) - date.fromisoformat(first)).days
+    except ValueError:
+        return None
+
+
+def by_id(table: pd.DataFrame) -> dict[str, dict[Any, str]]:
+    """The rows of a table as text, by its first column."""
+    return {row[table.columns[0]]: row for row in table.astype(str).to_dict("records")}
 
 
 class StepAnswer(BaseModel):
@@ -130,6 +152,8 @@ class Case(ABC):
     Attributes:
         name: the case's name in the command line and in results.
         steps: the steps, in the order of the written workflow.
+        tables: record kind -> DataFrame, what can be looked up; the first column is the id.
+        documents: source id -> text.
         tasks: the tasks, in the order of the feed.
         approval_limit: money (in the case's main currency) above which an action that cannot be
             undone needs a person's approval.
@@ -139,14 +163,20 @@ class Case(ABC):
 
     name: str
     steps: tuple[Step, ...]
+    tables: Mapping[str, pd.DataFrame]
+    documents: Mapping[str, str]
     tasks: Sequence[Task]
     approval_limit: float
     pays_out: str = "refund"
     left_out: int = 0
 
-    @abstractmethod
     def environment(self, path: Path | None = None) -> Environment:
         """A fresh environment with this case's data, in memory or in a file."""
+        return Environment(self.tables, self.documents, path) if path else self._loaded.copy()
+
+    @cached_property
+    def _loaded(self) -> Environment:
+        return Environment(self.tables, self.documents)
 
     def tools(self, environment: Environment) -> dict[str, Tool]:
         """Look-up tools by name: typed functions with docstrings that return records.
@@ -201,9 +231,3 @@ class Case(ABC):
             KeyError: if the case has no such step.
         """
         return {step.name: step for step in self.steps}[name]
-
-    def evidence(
-        self, task: Mapping[str, Any], environment: Environment, answers: Mapping[str, Answer] = {}
-    ) -> Evidence:
-        """Evidence for a check made outside an agent's turn."""
-        return Evidence(task, answers, frozenset(), environment)

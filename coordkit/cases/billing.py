@@ -8,10 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
-from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -28,7 +25,10 @@ from coordkit.cases.base import (
     StepAnswer,
     Task,
     Tool,
+    by_id,
+    days_between,
     figure,
+    read_limit,
 )
 from coordkit.data.tables import BillingTables
 from coordkit.environment import Environment, cents
@@ -161,7 +161,6 @@ _DISCOUNT = re.compile(
     rf"Early-payment discount: (?:none|({FIGURE}) ?% if paid within (\d+) days)", re.IGNORECASE
 )
 _CHARGES = re.compile(rf"Bank charges: (?:borne|shared; up to ({FIGURE}))", re.IGNORECASE)
-_RATE = re.compile(r"invoices in (\w{3}) may be paid in (\w{3}) at (\d+(?:\.\d+)?)")
 _SURPLUS = re.compile(r"Over-payments: (refunded|kept on account)", re.IGNORECASE)
 RULE_LINES = {  # what is read from terms/house.md
     "discount": _DISCOUNT,
@@ -182,7 +181,6 @@ def read_terms(customer: str, house: str) -> dict[str, Any]:
         "discount": figure(discount.group(1) or "0") if discount else Decimal(0),
         "days": int(discount.group(2) or 0) if discount else 0,
         "charges": figure(charges.group(1) or "0") if charges else Decimal(0),
-        "rates": {(a, b): Decimal(rate) for a, b, rate in _RATE.findall(customer)},
         "surplus": "refund" if surplus and surplus[1].lower() == "refunded" else "on_account",
     }
 
@@ -191,15 +189,9 @@ USUAL_TERMS = {  # what a model assumes when it is shown no terms at all
     "discount": Decimal(2),
     "days": 10,
     "charges": Decimal(15),
-    "rates": {},
     "surplus": "on_account",
 }
-
-
-def read_limit(house: str) -> float:
-    """The refund above which the house rules want a person; 500.00 where they name none."""
-    limit = LIMIT.search(house)
-    return float(figure(limit.group(1))) if limit else 500.0
+USUAL_LIMIT = 500.0  # a refund above it wants a person, where the house rules name none
 
 
 def after_discount(amount: Decimal, percent: Decimal) -> Decimal:
@@ -227,7 +219,8 @@ def name_likeness(a: str, b: str) -> float:
     return len(words[0] & words[1]) / len(union) if union else 0.0
 
 
-def _goes_by(customer: Mapping[str, Any], payer: str) -> float:
+def goes_by(customer: Mapping[str, Any], payer: str) -> float:
+    """Share of words that a payer's name has in common with the customer's name, or another's."""
     names = [customer.get("customer_name", ""), *customer.get("also_known_as", "").split(";")]
     return max(name_likeness(name, payer) for name in names)
 
@@ -268,22 +261,14 @@ def extract(prompt: Prompt) -> Answer:
     }
 
 
-def _needed(prompt: Prompt, *steps: str) -> list[Answer]:
-    """Earlier answers; one that is not in the prompt is a guess, and an empty one."""
-    for step in steps:
-        if step not in prompt.answers:
-            prompt.guess(step)
-    return [prompt.answers.get(step, {}) for step in steps]
-
-
 def match(prompt: Prompt) -> Answer | list[Call]:
     """By reference if it is the payer's, otherwise by payer and amount."""
-    (line,) = _needed(prompt, "extract")
+    (line,) = prompt.needed("extract")
     references, payer = line.get("references", []), line.get("payer", "")
     if "get_invoices" in prompt.tools and prompt.rounds == 0:
         first = [Call("get_invoices", {"invoice_ids": references})] if references else []
         return [*first, Call("search_customers", {"name": payer})]
-    customers = {c["customer_id"]: _goes_by(c, payer) for c in prompt.rows("customers")}
+    customers = {c["customer_id"]: goes_by(c, payer) for c in prompt.rows("customers")}
     shown = {r["invoice_id"]: r for r in prompt.rows("invoices") if "amount" in r}
     likeness = {
         i: max(customers.get(r["customer_id"], 0), name_likeness(r["customer_name"], payer))
@@ -292,22 +277,14 @@ def match(prompt: Prompt) -> Answer | list[Call]:
     found = [shown[i] for i in references if likeness.get(i, 0) >= 0.5]
     if found:
         return _matched(found)
-    alike = [
-        c for c, score in customers.items() if score >= 0.5 and score == max(customers.values())
-    ]
+    best = max(customers.values(), default=0)
+    alike = [c for c, score in customers.items() if score == best >= 0.5]
     if "list_open_invoices" in prompt.tools and prompt.rounds == 1 and alike:
-        return [Call(t, {"customer_id": c}) for c in alike[:8] for t in match_tools]
-    fitting = [
-        r
-        for i, r in shown.items()
-        if (r["customer_id"] in alike or likeness[i] >= 0.5) and _fits(prompt, line, r)
-    ]
-    if fitting:
-        return _matched(fitting[:1])
-    return _guess_match(prompt, line, shown)
-
-
-match_tools = ("list_open_invoices", "get_terms")
+        tools = ("list_open_invoices", "get_terms")
+        return [Call(tool, {"customer_id": c}) for c in alike[:8] for tool in tools]
+    own = [r for i, r in shown.items() if likeness[i] >= 0.5]
+    fitting = [r for r in own if _fits(prompt, line, r)]
+    return _matched(fitting[:1]) if fitting else _guess_match(prompt, line, shown)
 
 
 def _terms(prompt: Prompt, customer_id: str) -> dict[str, Any]:
@@ -334,11 +311,12 @@ def _fits(prompt: Prompt, line: Answer, invoice: Mapping[str, Any]) -> bool:
 
 
 def _matched(invoices: Sequence[Mapping[str, Any]]) -> Answer:
+    first = invoices[0] if invoices else {"customer_id": "", "currency": ""}
     return {
-        "customer_id": invoices[0]["customer_id"],
+        "customer_id": first["customer_id"],
         "invoices": [r["invoice_id"] for r in invoices],
         "amounts": [float(r["amount"]) for r in invoices],
-        "currency": invoices[0]["currency"],
+        "currency": first["currency"],
         "sources": [f"invoices/{r['invoice_id']}" for r in invoices],
     }
 
@@ -346,22 +324,19 @@ def _matched(invoices: Sequence[Mapping[str, Any]]) -> Answer:
 def _guess_match(prompt: Prompt, line: Answer, shown: Mapping[str, Any]) -> Answer:
     """Nothing fits what is shown. After look-ups that is the answer; without them, a guess."""
     references, paid = line.get("references", []), line.get("amount", 0.0)
-    nothing: Answer = {"customer_id": "", "invoices": [], "amounts": [], "currency": ""}
     if prompt.rounds:
-        return {**nothing, "sources": []}
+        return _matched([])
     prompt.guess("invoices")
     if references:  # take the ids as printed, for what was paid
         amounts = [round(paid / len(references), 2)] * len(references)
-        currency = line.get("currency", "")
-        return {**nothing, "invoices": references, "amounts": amounts, "currency": currency,
-                "sources": []}  # fmt: skip
-    near = min(shown.values(), key=lambda r: abs(float(r["amount"]) - paid), default=None)
-    return _matched([near]) if near else {**nothing, "sources": []}
+        taken = {"invoices": references, "amounts": amounts, "currency": line.get("currency", "")}
+        return _matched([]) | taken
+    return _matched(sorted(shown.values(), key=lambda r: abs(float(r["amount"]) - paid))[:1])
 
 
 def explain(prompt: Prompt) -> Answer | list[Call]:
     """Compare invoices with payment under the customer's terms."""
-    line, matched = _needed(prompt, "extract", "match")
+    line, matched = prompt.needed("extract", "match")
     invoices = matched.get("invoices", [])
     if not invoices:
         return {"kind": "unmatched", "difference": 0.0, "surplus_to": "none", "sources": []}
@@ -373,18 +348,20 @@ def explain(prompt: Prompt) -> Answer | list[Call]:
     shown = [r for r in prompt.rows("invoices") if r["invoice_id"] in invoices and "amount" in r]
     if len(shown) < len(invoices):
         prompt.guess("invoices")
-    terms = _terms(prompt, matched.get("customer_id", ""))
-    total = sum((money(a) for a in matched.get("amounts", [])), Decimal(0))
-    kind, difference = _explanation(line, matched, shown, terms, total)
-    surplus = {"duplicate": "refund", "over_payment": terms["surplus"]}.get(kind, "none")
-    documents = [f"terms/{matched.get('customer_id', '')}", "terms/house"]
-    sources = [d for d in documents if prompt.document(d)]
+    customer = matched.get("customer_id", "")
+    terms = _terms(prompt, customer)
+    kind, difference = _explanation(line, matched, shown, terms)
+    documents = [d for d in (f"terms/{customer}", "terms/house") if prompt.document(d)]
     return {
         "kind": kind,
         "difference": float(difference),
-        "surplus_to": surplus,
-        "sources": sources + [f"invoices/{r['invoice_id']}" for r in shown],
+        "surplus_to": {"duplicate": "refund", "over_payment": terms["surplus"]}.get(kind, "none"),
+        "sources": documents + [f"invoices/{r['invoice_id']}" for r in shown],
     }
+
+
+def _total(matched: Answer) -> Decimal:
+    return sum(map(money, matched.get("amounts", [])), Decimal(0))
 
 
 def _explanation(
@@ -392,9 +369,8 @@ def _explanation(
     matched: Answer,
     shown: Sequence[Mapping[str, Any]],
     terms: Mapping[str, Any],
-    total: Decimal,
 ) -> tuple[str, Decimal]:
-    paid = money(line.get("amount", 0))
+    total, paid = _total(matched), money(line.get("amount", 0))
     if any(r.get("paid_on") for r in shown):
         return "duplicate", Decimal(0)
     if matched.get("currency") and line.get("currency") != matched["currency"]:
@@ -415,17 +391,15 @@ def _explanation(
 
 
 def _days(line: Answer, shown: Sequence[Mapping[str, Any]]) -> int:
-    """Days from the invoice to the payment; 0 where either date is not known."""
-    try:
-        received = date.fromisoformat(line["received_on"])
-        return max((received - date.fromisoformat(r["issued_on"])).days for r in shown)
-    except (KeyError, ValueError):
-        return 0
+    """Days from the invoice to the payment; 0 where the dates are not known."""
+    received = line.get("received_on", "")
+    days = [days_between(r.get("issued_on", ""), received) for r in shown]
+    return max((waited for waited in days if waited is not None), default=0)
 
 
 def post(prompt: Prompt) -> Answer:
     """Ledger entries from the three answers before."""
-    line, matched, explained = _needed(prompt, "extract", "match", "explain")
+    line, matched, explained = prompt.needed("extract", "match", "explain")
     paid, kind = float(line.get("amount", 0)), explained.get("kind", "exact")
     invoices, amounts = matched.get("invoices", []), matched.get("amounts", [])
     difference = abs(explained.get("difference", 0.0))
@@ -489,7 +463,7 @@ def _left_out(answer: Answer, evidence: Evidence) -> list[str]:
         if invoice is None or reference in answer["invoices"]:
             continue
         customer = evidence.environment.get("customers", invoice["customer_id"]) or invoice
-        if _goes_by(customer, line["payer"]) >= 0.5:
+        if goes_by(customer, line["payer"]) >= 0.5:
             problems.append(f"{reference} exists and is the payer's, yet you left it out")
     return problems
 
@@ -509,7 +483,7 @@ def check_explain(answer: Answer, evidence: Evidence) -> list[str]:
         return ["fx is for payments in another currency, and only for them"]
     if kind in ("duplicate", "fx", "unmatched"):
         return []
-    total = sum((money(a) for a in matched["amounts"]), Decimal(0))
+    total = _total(matched)
     if difference != total - money(line["amount"]):
         return [f"the invoices' total {total} less {line['amount']} received is not {difference}"]
     terms = read_terms(
@@ -579,23 +553,13 @@ class Billing(Case):
         customers = tables.customers
         if customers.empty:  # the invoices name their customers too
             customers = tables.invoices[["customer_id", "customer_name"]].drop_duplicates()
-        self._tables = {"invoices": tables.invoices, "customers": customers}
-        self._documents = dict(tables.documents)
-        self.approval_limit = read_limit(self._documents.get("terms/house", ""))
-        self._invoices: dict[str, dict[str, Any]] = {
-            str(r["invoice_id"]): dict(r)  # type: ignore[arg-type]
-            for r in tables.invoices.to_dict("records")
-        }
+        self.tables = {"invoices": tables.invoices, "customers": customers}
+        self.documents = tables.documents
+        self.approval_limit = read_limit(self.documents.get("terms/house", ""), USUAL_LIMIT)
+        self._invoices = by_id(tables.invoices)
         ids = USUAL_IDS.of(tables.invoices["invoice_id"])
         self.steps = (extract_step(ids), *STEPS[1:])
         self.tasks = _tasks(tables.payments)
-
-    def environment(self, path: Path | None = None) -> Environment:
-        return Environment(self._tables, self._documents, path) if path else self._loaded.copy()
-
-    @cached_property
-    def _loaded(self) -> Environment:
-        return Environment(self._tables, self._documents)
 
     def tools(self, environment: Environment) -> dict[str, Tool]:
         def get_invoices(invoice_ids: list[str]) -> str:
@@ -640,27 +604,16 @@ class Billing(Case):
     def reference(self, task: Task) -> Answer:
         if task.repeated:
             return {"entries": [], "sources": []}
-        kind, paid = task.labels["kind"], money(task.fields["amount"])
-        invoices = [self._invoices[i] for i in task.labels["settles"]]
-        total = sum((i["amount"] for i in invoices), Decimal(0))
-        answers: dict[str, Answer] = {
-            "extract": {"amount": float(paid)},
-            "match": {
-                "invoices": [i["invoice_id"] for i in invoices],
-                "amounts": [float(i["amount"]) for i in invoices],
-            },
-            "explain": {
-                "kind": kind,
-                "difference": float(total - paid),
-                "surplus_to": self._surplus(invoices),
-            },
+        paid = money(task.fields["amount"])
+        matched = _matched([self._invoices[i] for i in task.labels["settles"]])
+        customer = self.documents.get(f"terms/{matched['customer_id']}", "")
+        explained = {
+            "kind": task.labels["kind"],
+            "difference": float(_total(matched) - paid),
+            "surplus_to": read_terms(customer, self.documents.get("terms/house", ""))["surplus"],
         }
+        answers = {"extract": {"amount": float(paid)}, "match": matched, "explain": explained}
         return post(Prompt(None, answers=answers))
-
-    def _surplus(self, invoices: Sequence[Mapping[str, Any]]) -> str:
-        customer = invoices[0]["customer_id"] if invoices else ""
-        texts = [self._documents.get(f"terms/{key}", "") for key in (customer, "house")]
-        return str(read_terms(*texts)["surplus"])
 
     def wrong(self, task: Task, actions: Sequence[Row]) -> str:
         right, done = _balances(self.actions(self.reference(task))), _balances(actions)
@@ -689,20 +642,12 @@ def _tasks(payments: pd.DataFrame) -> list[Task]:
     """One task per bank line; a line delivered again is a task of its own with the same key."""
     columns = ["payment_id", "received_on", "payer_name", "amount", "currency", "remittance_text"]
     tasks, seen = [], Counter[str]()
-    for row in payments.to_dict("records"):
+    for row in payments.astype(str).to_dict("records"):
         key = row["payment_id"]
         seen[key] += 1
-        labels = {
-            "kind": row["kind"],
-            "settles": [i for i in row["settles_invoice"].split(";") if i],
-        }
-        tasks.append(
-            Task(
-                id=key if seen[key] == 1 else f"{key}#{seen[key]}",
-                fields={column: str(row[column]) for column in columns},
-                key=key,
-                labels=labels,
-                repeated=seen[key] > 1,
-            )
-        )
+        name = key if seen[key] == 1 else f"{key}#{seen[key]}"
+        fields = {column: row[column] for column in columns}
+        settles = [i for i in row["settles_invoice"].split(";") if i]
+        labels = {"kind": row["kind"], "settles": settles}
+        tasks.append(Task(name, fields, key, labels, repeated=seen[key] > 1))
     return tasks

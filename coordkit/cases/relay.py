@@ -12,15 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 from pydantic import Field, create_model
 
-from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task, Tool
+from coordkit.cases.base import Case, Check, Evidence, Row, Step, StepAnswer, Task
 from coordkit.environment import Environment
 from coordkit.faults import uniform
 from coordkit.prompt import Answer, Prompt, Request
@@ -45,6 +44,8 @@ class Relay(Case):
     """
 
     name = "relay"
+    tables: Mapping[str, pd.DataFrame] = {"codes": pd.DataFrame({"code_id": ["none"]})}
+    documents: Mapping[str, str] = {}
     approval_limit = 0.0
 
     def __init__(
@@ -62,12 +63,6 @@ class Relay(Case):
         self.tasks = [_task(i) for i in range(tasks)]
         self.catch, self.false_alarm = catch, false_alarm
         self.escalated, self.seed = escalated, seed
-
-    def environment(self, path: Path | None = None) -> Environment:
-        return Environment({"codes": pd.DataFrame({"code_id": ["none"]})}, {}, path)
-
-    def tools(self, environment: Environment) -> dict[str, Tool]:
-        return {}
 
     def checks(self) -> Mapping[str, Sequence[Check]]:
         if not (self.catch or self.false_alarm):
@@ -118,19 +113,14 @@ class Forgetful(SimulatedChatModel):
             if uniform(self.simulation.seed, "asked again", i, request) < self.reasks - i:
                 again = replace(request, attempt=request.attempt + _AGAIN * (i + 1))
                 other = super()._generate(_renamed(messages, request, again), *args, **kwargs)
-                result = other if _slipped(other) else result
+                slipped = other.generations[0].message.response_metadata["faults"]
+                result = other if slipped else result
         return result
 
 
 def _renamed(messages: Sequence[BaseMessage], old: Request, new: Request) -> list[BaseMessage]:
     """The same messages under another request id."""
     return [m.model_copy(update={"content": m.text.replace(str(old), str(new))}) for m in messages]
-
-
-def _slipped(result: ChatResult) -> bool:
-    message = result.generations[0].message
-    assert isinstance(message, AIMessage)
-    return bool(message.response_metadata["faults"])
 
 
 def _step(names: Sequence[str], i: int) -> Step:

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
-from functools import cached_property, partial
-from pathlib import Path
+from functools import partial
 from typing import Any, Literal
 
-import pandas as pd
 from pydantic import BaseModel, Field
 
 from coordkit.cases.base import (
@@ -25,7 +22,9 @@ from coordkit.cases.base import (
     StepAnswer,
     Task,
     Tool,
-    figure,
+    by_id,
+    days_between,
+    read_limit,
 )
 from coordkit.data.tables import SupportTables
 from coordkit.environment import Environment, cents
@@ -45,8 +44,7 @@ Intent = Literal[
 ]
 Status = Literal["none", "processing", "shipped", "delivered", "cancelled", "lost"]
 ABOUT_AN_ORDER = frozenset({"order_status", "refund", "cancellation", "address_change"})
-STATUSES = ("processing", "shipped", "delivered", "cancelled", "lost")
-INVOICE_WINDOW = timedelta(days=45)
+INVOICE_WINDOW = range(45 + 1)  # days before a message
 
 
 class Classify(StepAnswer):
@@ -185,6 +183,7 @@ _POLICY_OF = {
     "address_change": "address",
 }
 USUAL_REFUND_DAYS = 30  # what a model assumes when it is shown no policy
+USUAL_LIMIT = 200.0  # a refund above it wants a person, where the policy names none
 
 
 def read_window(policy: str) -> int:
@@ -193,20 +192,7 @@ def read_window(policy: str) -> int:
     return int(window.group(1)) if window else USUAL_REFUND_DAYS
 
 
-def read_limit(policy: str) -> float:
-    """The refund above which the refund policy wants a person; 200.00 where it names none."""
-    limit = LIMIT.search(policy)
-    return float(figure(limit.group(1))) if limit else 200.0
-
-
 # --- the simulated model's competence ---------------------------------------------------------
-
-
-def _needed(prompt: Prompt, *steps: str) -> list[Answer]:
-    for step in steps:
-        if step not in prompt.answers:
-            prompt.guess(step)
-    return [prompt.answers.get(step, {}) for step in steps]
 
 
 def classify_with(classifier: IntentClassifier) -> Skill:
@@ -222,7 +208,7 @@ def classify_with(classifier: IntentClassifier) -> Skill:
             "customer_id": ticket.get("customer_id", ""),
             "received_on": ticket.get("received_on", ""),
             "intents": intents,
-            "order_number": USUAL_IDS.told(prompt.instruction).first(ticket.get("message", "")),
+            "order_number": USUAL_IDS.told(prompt.instruction).first(message),
             "sources": [],
         }
 
@@ -231,7 +217,7 @@ def classify_with(classifier: IntentClassifier) -> Skill:
 
 def order(prompt: Prompt) -> Answer | list[Call]:
     """Find the order that is meant among the records shown."""
-    (ticket,) = _needed(prompt, "classify")
+    (ticket,) = prompt.needed("classify")
     number, customer = ticket.get("order_number", ""), ticket.get("customer_id", "")
     if ticket and not ABOUT_AN_ORDER.intersection(ticket.get("intents", [])):
         return _as_order(None, theirs=True)
@@ -241,14 +227,12 @@ def order(prompt: Prompt) -> Answer | list[Call]:
         return [Call("list_orders", {"customer_id": customer})]
     shown = [r for r in prompt.rows("orders") if "status" in r]
     if number:
-        named = [r for r in shown if r["order_id"] == number]
-        if named and named[0]["customer_id"] != customer:
-            return _as_order(None, theirs=False)
-        if not named and not prompt.rounds:
+        named = next((r for r in shown if r["order_id"] == number), None)
+        if named is None and not prompt.rounds:
             prompt.guess("orders")  # it exists, surely, and is on its way
-            guessed = {"order_id": number, "status": "shipped", "total": 0}
-            return _as_order(guessed, theirs=True)
-        return _as_order(named[0] if named else None, theirs=bool(named))
+            return _as_order({"order_id": number, "status": "shipped"}, theirs=True)
+        theirs = named is not None and named["customer_id"] == customer
+        return _as_order(named if theirs else None, theirs)
     received = ticket.get("received_on", "")
     own = [r for r in shown if r["customer_id"] == customer and r["placed_on"] <= received]
     if not own or not prompt.rounds:  # nobody said that these are all
@@ -272,7 +256,7 @@ def _as_order(row: Mapping[str, Any] | None, theirs: bool) -> Answer:
 
 def billing(prompt: Prompt) -> Answer | list[Call]:
     """Find the invoice line in question, and what policy says."""
-    (ticket,) = _needed(prompt, "classify")
+    (ticket,) = prompt.needed("classify")
     intents, customer = ticket.get("intents", []), ticket.get("customer_id", "")
     if "get_policy" in prompt.tools and prompt.rounds == 0:
         names = [_POLICY_OF.get(intent, "general") for intent in intents]
@@ -299,59 +283,57 @@ def billing(prompt: Prompt) -> Answer | list[Call]:
 
 
 def _line_in_question(prompt: Prompt, ticket: Answer) -> tuple[dict[str, Any] | None, str]:
-    try:
-        until = date.fromisoformat(ticket["received_on"])
-    except (KeyError, ValueError):
-        return None, "none"
     lines = [
         r
         for r in prompt.rows("invoices")
-        if r.get("customer_id") == ticket["customer_id"]
+        if r.get("customer_id") == ticket.get("customer_id")
         and not r.get("order_id")
-        and until - INVOICE_WINDOW <= date.fromisoformat(r["issued_on"]) <= until
+        and days_between(r["issued_on"], ticket.get("received_on", "")) in INVOICE_WINDOW
     ]
     for line in lines:
-        if line["description"].lower().startswith("annual"):
+        if _is_annual(line):
             return line, "annual_renewal"
+    charges = [(line["description"], line["amount"]) for line in lines]
     for i, line in enumerate(lines):
-        if any(_same_charge(line, earlier) for earlier in lines[:i]):
+        if charges[i] in charges[:i]:
             return line, "charged_twice"
     return None, "none"
 
 
-def _same_charge(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    return all(a[key] == b[key] for key in ("description", "amount"))
+def _is_annual(line: Mapping[str, Any]) -> bool:
+    return bool(line["description"].lower().startswith("annual"))
 
 
 def refunds_due(ticket: Answer, found: Answer, bill: Answer) -> list[dict[str, Any]]:
     """The refunds that the policy grants on these answers; an ``if`` statement, no model."""
     due = []
-    asked = "refund" in ticket.get("intents", []) and found.get("receipt")
-    if asked and (found["status"] == "lost" or _in_time(ticket, found, bill)):
-        due.append((found["order_id"], found["paid_with"], found["total"]))
+    if "refund" in ticket.get("intents", []) and found.get("receipt"):
+        waited = days_between(found["delivered_on"], ticket["received_on"])
+        delivered = found["status"] == "delivered" and waited is not None
+        if found["status"] == "lost" or (delivered and waited <= bill.get("refund_days", 0)):
+            due.append(_refund(found["order_id"], found["paid_with"], found["total"]))
     if bill.get("charge") == "charged_twice":
-        due.append((bill["invoice_line"], "invoice", bill["line_amount"]))
-    return [dict(zip(("reference", "account", "amount"), d, strict=True)) for d in due]
+        due.append(_refund(bill["invoice_line"], "invoice", bill["line_amount"]))
+    return due
 
 
-def _in_time(ticket: Answer, found: Answer, bill: Answer) -> bool:
-    try:
-        delivered = date.fromisoformat(found["delivered_on"])
-        waited = date.fromisoformat(ticket["received_on"]) - delivered
-    except ValueError:
-        return False
-    return bool(found["status"] == "delivered" and waited.days <= bill.get("refund_days", 0))
+def _refund(reference: str, account: str, amount: Any) -> dict[str, Any]:
+    return {"reference": reference, "account": account, "amount": amount}
+
+
+def _refund_rows(refunds: Sequence[Mapping[str, Any]]) -> list[Row]:
+    return [("refund", r["reference"], cents(r["amount"]), r["account"]) for r in refunds]
 
 
 def decide(prompt: Prompt) -> Answer:
     """Apply the refund policy."""
-    ticket, found, bill = _needed(prompt, "classify", "order", "billing")
+    ticket, found, bill = prompt.needed("classify", "order", "billing")
     return {"refunds": refunds_due(ticket, found, bill), "sources": []}
 
 
 def draft(prompt: Prompt) -> Answer:
     """Say what was found and decided."""
-    ticket, found, bill, decision = _needed(prompt, "classify", "order", "billing", "decide")
+    ticket, found, bill, decision = prompt.needed("classify", "order", "billing", "decide")
     intents = ticket.get("intents", [])
     lines = ["Thank you for your message."]
     if not found.get("number_is_theirs", True):
@@ -378,7 +360,7 @@ def draft(prompt: Prompt) -> Answer:
 
 def respond(prompt: Prompt) -> Answer:
     """Send what was drafted and make the refunds that were decided."""
-    decision, drafted = _needed(prompt, "decide", "draft")
+    decision, drafted = prompt.needed("decide", "draft")
     reply = drafted.get("reply", "Thank you for your message.")
     return {"reply": reply, "refunds": decision.get("refunds", []), "sources": []}
 
@@ -439,8 +421,7 @@ def check_billing(answer: Answer, evidence: Evidence) -> list[str]:
         problems.append(f"{key} belongs to another customer")
     if cents(row["amount"]) != cents(answer["line_amount"]):
         problems.append(f"{key} is over {row['amount']}")
-    annual = row["description"].lower().startswith("annual")
-    if annual != (answer["charge"] == "annual_renewal"):
+    if _is_annual(row) != (answer["charge"] == "annual_renewal"):
         problems.append(f"{key} is '{row['description']}'")
     return problems
 
@@ -450,10 +431,8 @@ def check_decide(answer: Answer, evidence: Evidence) -> list[str]:
     ticket, found, bill = (evidence.answers.get(s) for s in ("classify", "order", "billing"))
     if ticket is None or found is None or bill is None:
         return []
-    due, granted = refunds_due(ticket, found, bill), answer["refunds"]
-    as_rows = [sorted((r["reference"], r["account"], cents(r["amount"])) for r in x)
-               for x in (due, granted)]  # fmt: skip
-    return [] if as_rows[0] == as_rows[1] else ["the policy does not grant these refunds"]
+    due, granted = _refund_rows(refunds_due(ticket, found, bill)), _refund_rows(answer["refunds"])
+    return [] if sorted(due) == sorted(granted) else ["the policy does not grant these refunds"]
 
 
 def check_reply(answer: Answer, evidence: Evidence, ids: IdForms = USUAL_IDS) -> list[str]:
@@ -489,13 +468,6 @@ def check_respond(answer: Answer, evidence: Evidence, ids: IdForms = USUAL_IDS) 
 # --- grading ------------------------------------------------------------------------------------
 
 # A reply is free text, a real model's too: what counts is what it says, not how it is put.
-_FACT = re.compile(rf"[A-Z]+-\d+|\d+\.\d{{2}}|\b(?:{'|'.join(STATUSES)})\b")
-
-
-def _facts(reply: str, ids: IdForms) -> set[str]:
-    return {*_FACT.findall(_plain(reply)), *ids.find(_plain(reply))}
-
-
 _WORDS = {
     "processing": "processing|being processed",
     "shipped": "shipped|dispatched|in transit|on (?:its|the) way",
@@ -503,6 +475,13 @@ _WORDS = {
     "cancelled": "cancell?ed",
     "lost": "lost",
 }
+_FACT = re.compile(rf"[A-Z]+-\d+|\d+\.\d{{2}}|\b(?:{'|'.join(_WORDS)})\b")
+
+
+def _facts(reply: str, ids: IdForms) -> set[str]:
+    return {*_FACT.findall(_plain(reply)), *ids.find(_plain(reply))}
+
+
 _BEFORE = {  # what an order may truly be said to have been before
     "shipped": {"processing"},
     "delivered": {"processing", "shipped"},
@@ -651,11 +630,6 @@ def _with_total(amounts: Sequence[int]) -> set[int]:
     return {*amounts, sum(amounts)} if amounts else set()
 
 
-def _by_id(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
-    rows = frame.astype(str).to_dict("records")
-    return {str(row[frame.columns[0]]): dict(row) for row in rows}  # type: ignore[arg-type]
-
-
 class Support(Case):
     """Support tickets on the given tables.
 
@@ -666,36 +640,14 @@ class Support(Case):
     name = "support"
 
     def __init__(self, tables: SupportTables) -> None:
-        self._tables = {"orders": tables.orders, "invoices": tables.invoices}
-        self._documents = dict(tables.documents)
+        self.tables = {"orders": tables.orders, "invoices": tables.invoices}
+        self.documents = tables.documents
         self.ids = USUAL_IDS.of(tables.orders["order_id"])
         self.steps = (classify_step(self.ids), *STEPS[1:])
         self._examples = tables.examples
-        self._orders = _by_id(tables.orders)
-        self.approval_limit = read_limit(self._documents.get("policies/refunds", ""))
-        columns = ["ticket_id", "received_on", "customer_id", "message"]
-        self.tasks = [
-            Task(
-                id=row["ticket_id"],
-                fields={column: row[column] for column in columns},
-                key=row["ticket_id"],
-                labels={
-                    "intents": row["intents"].split(";"),
-                    "order_id": row["order_id"],
-                    "refund": cents(row["refund_amount"]),
-                    "invoice_line": row["invoice_line"],
-                },
-            )
-            for row in tables.tickets.astype(str).to_dict("records")
-        ]
-        self._lines = _by_id(tables.invoices)
-
-    def environment(self, path: Path | None = None) -> Environment:
-        return Environment(self._tables, self._documents, path) if path else self._loaded.copy()
-
-    @cached_property
-    def _loaded(self) -> Environment:
-        return Environment(self._tables, self._documents)
+        self._orders, self._lines = by_id(tables.orders), by_id(tables.invoices)
+        self.approval_limit = read_limit(self.documents.get("policies/refunds", ""), USUAL_LIMIT)
+        self.tasks = [_task(row) for row in tables.tickets.astype(str).to_dict("records")]
 
     def tools(self, environment: Environment) -> dict[str, Tool]:
         def get_order(order_id: str) -> str:
@@ -742,10 +694,7 @@ class Support(Case):
         }
 
     def actions(self, answer: Answer) -> list[Row]:
-        refunds = [
-            ("refund", r["reference"], cents(r["amount"]), r["account"]) for r in answer["refunds"]
-        ]
-        return [*refunds, ("reply", "", 0, answer["reply"])]
+        return [*_refund_rows(answer["refunds"]), ("reply", "", 0, answer["reply"])]
 
     def needs_approval(self, rows: Sequence[Row], environment: Environment) -> bool:
         """Above the limit, or without a valid receipt; otherwise this ``if`` is the approval."""
@@ -759,17 +708,16 @@ class Support(Case):
     def reference(self, task: Task) -> Answer:
         labels, row = task.labels, self._orders.get(task.labels["order_id"])
         line = self._lines.get(labels["invoice_line"], {})
-        annual = line.get("description", "").lower().startswith("annual")
-        # A line that is neither was labelled as due: only the label says what goes back.
-        twice = bool(line) and not annual and labels["refund"] >= cents(line["amount"])
-        charge = "annual_renewal" if annual else "charged_twice" if twice else "none"
+        charge = "none"
+        if line and _is_annual(line):
+            charge = "annual_renewal"
+        elif line and labels["refund"] >= cents(line["amount"]):
+            charge = "charged_twice"  # only the label says whether a line was due
         refunds = []
-        if charge == "charged_twice":
-            refunds.append({"reference": line["line_id"], "account": "invoice",
-                            "amount": float(line["amount"])})  # fmt: skip
         if row and labels["refund"] > (cents(line["amount"]) if charge == "charged_twice" else 0):
-            refunds.insert(0, {"reference": row["order_id"], "account": row["paid_with"],
-                               "amount": float(row["total"])})  # fmt: skip
+            refunds.append(_refund(row["order_id"], row["paid_with"], float(row["total"])))
+        if charge == "charged_twice":
+            refunds.append(_refund(line["line_id"], "invoice", float(line["amount"])))
         answers = {
             "classify": {"intents": labels["intents"]},
             "order": _as_order(row, theirs=row is not None or not self._gave_number(task)),
@@ -825,3 +773,14 @@ class Support(Case):
             if _said(reply, _MENTION) or re.search(told, reply):
                 return True
         return False
+
+
+def _task(ticket: Mapping[Any, str]) -> Task:
+    fields = {name: ticket[name] for name in ("ticket_id", "received_on", "customer_id", "message")}
+    labels = {
+        "intents": ticket["intents"].split(";"),
+        "order_id": ticket["order_id"],
+        "refund": cents(ticket["refund_amount"]),
+        "invoice_line": ticket["invoice_line"],
+    }
+    return Task(ticket["ticket_id"], fields, ticket["ticket_id"], labels)

@@ -14,9 +14,10 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 
 from coordkit.cases import load_case
-from coordkit.cases.base import Row, Task, figure
+from coordkit.cases.base import Evidence, Row, Task, figure, read_limit
 from coordkit.cases.billing import (
     USUAL_IDS,
+    USUAL_LIMIT,
     Billing,
     after_discount,
     check_explain,
@@ -25,7 +26,6 @@ from coordkit.cases.billing import (
     check_post,
     claims_in,
     name_likeness,
-    read_limit,
     read_terms,
 )
 from coordkit.data import read_billing, write_dataset
@@ -224,13 +224,13 @@ def test_a_figure_in_the_rules_is_read_as_people_write_it(text: str, amount: str
         Decimal(amount), 9, Decimal(amount)
     )  # fmt: skip
     for limit in (text, f"EUR {text}", f"£{text}", f"{text} EUR"):
-        assert read_limit(f"Refunds above {limit} need a person.") == float(amount)
+        assert read_limit(f"Refunds above {limit} need a person.", 500.0) == float(amount)
 
 
 def test_what_the_house_rules_do_not_say_is_as_documented() -> None:
-    assert read_limit("Refunds above , need a person") == 500.0
+    assert read_limit("Refunds above , need a person", USUAL_LIMIT) == 500.0
     assert read_terms("", "We pay what we like.") == {
-        "discount": 0, "days": 0, "charges": 0, "rates": {}, "surplus": "on_account"
+        "discount": 0, "days": 0, "charges": 0, "surplus": "on_account"
     }  # fmt: skip
 
 
@@ -406,7 +406,6 @@ def test_customer_terms_come_before_house_terms() -> None:
         "discount": Decimal(2),
         "days": 10,
         "charges": Decimal(15),
-        "rates": {("USD", "EUR"): Decimal("0.92")},
         "surplus": "refund",
     }
     generous = HOUSE.replace("discount: none", "discount: 3% if paid within 7 days")
@@ -421,8 +420,6 @@ def test_customer_terms_come_before_house_terms() -> None:
 def test_terms_end_where_a_sentence_ends(ending: str) -> None:
     charges = f"Bank charges: shared; up to 12.50{ending}"
     assert read_terms(charges, HOUSE)["charges"] == Decimal("12.50")
-    rate = f"invoices in USD may be paid in EUR at 0.9200{ending}"
-    assert read_terms(rate, HOUSE)["rates"] == {("USD", "EUR"): Decimal("0.92")}
 
 
 @given(st.sampled_from(["1", "1.5", "2", "3"]), st.integers(1, 90), st.decimals(0, 99, places=2))
@@ -469,7 +466,7 @@ def objections(month: Billing, step: str, answer: dict[str, Any]) -> list[str]:
     before = {name: RIGHT[name] for name in steps[: steps.index(step)]}
     task = next(t for t in month.tasks if t.fields["remittance_text"] == "INV-30001 LESS 2% DISC")
     fields = dict(task.fields) | {"received_on": "2026-06-05"}
-    return list(CHECKS[step](answer, month.evidence(fields, month.environment(), before)))
+    return list(CHECKS[step](answer, Evidence(fields, before, frozenset(), month.environment())))
 
 
 @pytest.mark.parametrize("step", RIGHT)

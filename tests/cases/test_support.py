@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coordkit.cases import load_case
-from coordkit.cases.base import Row, Task
+from coordkit.cases.base import Evidence, Row, Task, read_limit
 from coordkit.cases.support import (
     USUAL_IDS,
+    USUAL_LIMIT,
     Support,
     check_billing,
     check_classify,
@@ -22,7 +23,6 @@ from coordkit.cases.support import (
     check_reply,
     check_respond,
     classify_with,
-    read_limit,
     read_window,
 )
 from coordkit.data import read_support, write_dataset
@@ -557,7 +557,7 @@ def objections(desk: Support, step: str, answer: Mapping[str, Any]) -> list[str]
     steps = list(RIGHT)
     before = {name: RIGHT[name] for name in steps[: steps.index(step)]}
     task, _, _ = ticket(desk, "charged twice, and an order back")
-    evidence = desk.evidence(task.fields, desk.environment(), before)
+    evidence = Evidence(task.fields, before, frozenset(), desk.environment())
     return list(CHECKS[step](dict(answer), evidence))
 
 
@@ -621,7 +621,7 @@ def test_checks_object_to_a_slip(
 
 def test_a_promise_is_checked_before_it_is_sent(desk: Support) -> None:
     before = {"decide": {"refunds": []}}
-    evidence = desk.evidence(desk.tasks[0].fields, desk.environment(), before)
+    evidence = Evidence(desk.tasks[0].fields, before, frozenset(), desk.environment())
     assert check_reply({"reply": "You find it on our help pages."}, evidence) == []
     assert check_reply({"reply": "We have refunded you in full."}, evidence) != []
 
@@ -715,6 +715,6 @@ def test_what_one_record_is_worth(desk: Support, situation: str, lacks: str, fai
 
 
 def test_what_the_refund_policy_does_not_say_is_as_documented() -> None:
-    assert (read_window("Two weeks."), read_limit("Ask us.")) == (30, 200.0)
-    assert (read_window("The refund window is 14 days."), read_limit("Refunds above 1.250,00 EUR "
-            "need a person.")) == (14, 1250.0)  # fmt: skip
+    assert (read_window("Two weeks."), read_limit("Ask us.", USUAL_LIMIT)) == (30, 200.0)
+    assert read_window("The refund window is 14 days.") == 14
+    assert read_limit("Refunds above 1.250,00 EUR need a person.", USUAL_LIMIT) == 1250.0
