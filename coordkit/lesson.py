@@ -52,7 +52,7 @@ def measure(
     data: str | Path = "",
     **simulation: Any,
 ) -> pd.DataFrame:
-    """Run stacks on the first tasks of a case and return one row per trial.
+    """Run stacks on tasks spread evenly over a case and return one row per trial.
 
     Args:
         case: billing or support, or your own as ``module:factory``.

@@ -14,11 +14,12 @@ from coordkit.data.files import DataError, RawTable
 from coordkit.data.schemas import TABLES, Table, show
 from coordkit.data.tables import BillingTables, read_billing, read_support
 from coordkit.ids import MOST
-from coordkit.labelling import Labelled, Tables, label
+from coordkit.labelling import Labelled, Tables, label, task_table
 
 TO_MEND = "To be mended first:"
 HOW = {",": "having a decimal comma"}
 # What the labels by rule and the simulated model hold to, whatever a folder's documents say.
+ASSUMED = " (assumed: no line says it in words that are read)"
 BILLING_RULES = "a customer's own terms come first; paid twice goes back; part payments stay short"
 SUPPORT_RULES = (
     "refunds need a receipt; lost orders are refunded, those on the way or cancelled are not; a "
@@ -127,8 +128,14 @@ def _describe_labels(tables: Tables, directory: Path) -> str:
         labelled: Labelled[Any] = label(tables, directory)
     except DataError as error:
         return str(error)
-    asked = ": notebook 08 asks for their labels, or write labels.csv" if labelled.left_out else ""
-    return f"{labelled}{asked}"
+    if not labelled.left_out:
+        return str(labelled)
+    name, key, columns = task_table(tables)
+    example = getattr(tables, name)[key].iloc[0]
+    return (
+        f"{labelled}: notebook 08 asks for their labels, or write labels.csv with the columns "
+        f"{', '.join([key, *columns])}; the first {key} is {example}"
+    )
 
 
 def _describe_rules(tables: Tables, directory: Path) -> str:
@@ -144,7 +151,7 @@ def _describe_rules(tables: Tables, directory: Path) -> str:
     lines = [f"rules of {file}.md:" if there else f"rules assumed, for there is no {file}.md:"]
     for name, rule in rules.items():
         missing = there and not patterns[name].search(tables.documents[file])
-        lines.append(f"  {name:16} = {rule}{' (assumed: no line says it)' if missing else ''}")
+        lines.append(f"  {name:16} = {rule}{ASSUMED if missing else ''}")
     lines.append(f"  in any case      = {further}")
     if others := ", ".join(name for name in ours if name != file):
         lines.append(f"  of the sample    = {others}: write your own files of these names")

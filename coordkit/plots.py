@@ -431,9 +431,9 @@ def retries_figure(measured: pd.DataFrame, exact: pd.DataFrame) -> go.Figure:
             go.Scatter(x=line["retries"], y=success, name=f"{name}, formula", **look),
             _measured(f"{name}, measured", marks["retries"], marks, "success", mark),
         ]
-        gains.append(f"{success.iloc[-1]:.0f} % at {name}")
-    last = exact["retries"].max()
-    title = f"{last} retries of a checked step bring success to {', '.join(gains)}"
+        gains.append(f"{100 * marks['success'].iloc[-1]:.0f} % (rho {rho:g})")
+    last = measured["retries"].max()
+    title = f"{last} retries of a checked step brought success to {', '.join(gains)}"
     figure = titled_figure(title, traces, "retries allowed", "success, % of tasks", margin_t=130)
     return figure.update_xaxes(dtick=1)
 

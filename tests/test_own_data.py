@@ -85,8 +85,11 @@ def test_the_rules_are_told_as_they_are_understood(folder):
     ]
     (folder / "terms" / "house.md").write_text("3% early payment discount when paid in 10 days.")
     told = describe(folder, "billing").split("rules of ")[1]
-    assert "discount         = none (assumed: no line says it)" in told
-    assert "approval         = refunds above 500.00 (assumed: no line says it)" in told
+    assert "discount         = none (assumed: no line says it in words that are read)" in told
+    assert (
+        "approval         = refunds above 500.00 (assumed: no line says it in words that are read)"
+        in told
+    )
 
 
 def test_rules_for_tickets_and_documents_of_the_sample_are_told(tmp_path):
@@ -103,7 +106,10 @@ def test_rules_for_tickets_and_documents_of_the_sample_are_told(tmp_path):
     assert "  in any case      = refunds need a receipt" in told
     assert "  of the sample    = policies/general: write" in told
     policy.write_text("Two weeks.")
-    assert describe(tmp_path, "support").count("(assumed: no line says it)") == 2
+    assert (
+        describe(tmp_path, "support").count("(assumed: no line says it in words that are read)")
+        == 2
+    )
     policy.unlink()
     assert "rules assumed, for there is no policies/refunds.md:" in describe(tmp_path, "support")
 

@@ -190,7 +190,8 @@ def guess(raw: RawTable, table: Table, said: Columns = NOTHING_SAID) -> Columns:
     values = {ours: value for ours, value in said.values.items() if ours in table.columns}
     _guess_by_name(found, values, raw, table)
     if table.labels and not found.get(table.labels[0]):
-        found = {ours: theirs for ours, theirs in found.items() if ours not in table.labels}
+        unsaid = set(table.labels) - said.columns.keys()
+        found = {ours: theirs for ours, theirs in found.items() if ours not in unsaid}
     amounts = found.get("amount") or found.get("total")
     if amounts in raw.header and "currency" in table.columns.keys() - found.keys() - values.keys():
         code = _unit_of(amounts, raw.cells(amounts))
@@ -408,7 +409,7 @@ def _cells(ours: str, mapping: Columns, raw: RawTable, table: Table) -> list[str
     elif table.feed and ours == next(iter(table.columns)):
         return [f"row-{row:06d}" for row, _ in raw.rows]
     elif ours in table.optional or (
-        ours in table.labels and table.labels[0] not in mapping.columns
+        ours in table.labels and not mapping.columns.keys() & set(table.labels)
     ):
         return None
     else:

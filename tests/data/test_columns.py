@@ -463,3 +463,13 @@ def test_a_column_that_stands_twice_with_the_same_cells_is_read(tmp_path):
     assert set(tables.payments["currency"]) == set(tables.invoices["currency"]) == {"EUR"}
     error = refused(tmp_path, payments=twice.replace("EUR,EUR", "EUR,USD", 1))
     assert "column currency: stands twice; remove one" in str(error)
+
+
+def test_a_label_column_that_was_named_is_not_left_out_without_a_word():
+    feed = raw(["payment_id", "gehört zu"], ["P1", "I1"])
+    said = Columns(columns={"settles_invoice": "gehört zu"})
+    mapping = guess(feed, PAYMENTS, said)
+    assert mapping.columns["settles_invoice"] == "gehört zu"
+    (problem,) = [p for p in apply(mapping, feed, PAYMENTS).problems if "column kind" in p]
+    assert "is missing; add it" in problem
+    assert "kind" not in str(apply(guess(feed, PAYMENTS), feed, PAYMENTS).problems)

@@ -5,6 +5,8 @@ The outputs themselves are compared with a fresh run by nbval.
 
 import json
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -24,6 +26,8 @@ SAID = [
      r"billing +20\.3 .*\nsupport +45\.7 "),
     ("04_state", "one billing payment in eight and one ticket in three", "04_state",
      r"billing added on the ladder +12\.3 [\s\S]*support added on the ladder +31\.7 "),
+    ("05_verification", "two of the three intervals still contain", "05_verification",
+     r"0\.00 0 +0\.8\d\d +0\.7[\s\S]*\n0\.32 0 +0\.8.. +0\.80[1-9][\s\S]*\n0\.76 0 +0\.8.. +0\.7"),
     ("07_the_whole_stack", "57 % in billing, 35 % in support", "07_the_whole_stack",
      r"harmless +0\.57 +0\.35"),
     ("08_your_data", "18 of 20 at rung 5", "08_your_data",
@@ -67,6 +71,26 @@ def test_state_pays_in_a_checked_stack_where_notebook_04_says_so() -> None:
         for case in ("billing", "support")
     )
     assert billing < 0.05 <= support
+
+
+TOLD = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))] + ["README.md"]
+
+
+@pytest.mark.parametrize("where", TOLD)
+def test_what_the_prose_points_to_is_there(where: str) -> None:
+    text = " ".join(prose(where).split())
+    for path in re.findall(r"`((?:coordkit|tests|data|notebooks)/[\w/.]+)`", text):
+        assert (ROOT / path).exists(), path
+    for name, module in re.findall(r"`(\w+)` in `(coordkit/[\w/]+)\.py`", text):
+        assert hasattr(import_module(module.replace("/", ".")), name), name
+    for dotted in re.findall(r"`(coordkit(?:\.\w+)+)`", text):
+        assert find(dotted), dotted
+
+
+def find(dotted: str) -> bool:
+    """Whether there is a module, or something in a module, of this name."""
+    module, _, name = dotted.rpartition(".")
+    return hasattr(import_module(module), name) or find_spec(dotted) is not None
 
 
 def test_the_samples_that_notebook_09_takes_share_the_tasks_it_says() -> None:
