@@ -103,7 +103,7 @@ def _describe(found: Found) -> str:
         return f"{table.name}: cannot be read"
     if raw is None:
         return f"{table.name}: none{', and it is needed' if table.required else ' (optional)'}"
-    mapped = apply(found.mapping, raw, table)
+    mapped = apply(found.mapping, raw, table, found.told)
     left_out = f"{mapped.left_out:,} payments made are left out" if mapped.left_out else ""
     note = f" ({'; '.join(filter(None, (raw.note, left_out)))})" if raw.note or left_out else ""
     lines = [f"{table.name}: {raw.file}, {len(raw.rows):,} rows{note}"]

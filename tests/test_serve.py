@@ -34,7 +34,7 @@ from coordkit.faults import MALFORMED, SLIPS, Simulation, default_mix
 from coordkit.layers.execution import is_transient
 from coordkit.prompt import Request, write_prompt
 from coordkit.serve import Options, Served, serving
-from coordkit.serve.answers import Ask, spoilt, strike
+from coordkit.serve.answers import Ask, request_of, spoilt, strike
 from coordkit.serve.app import _Endpoint as Endpoint
 from coordkit.serve.app import make_app
 from coordkit.serve.errors import LOST, ApiError
@@ -404,6 +404,12 @@ def test_a_retry_meets_fresh_dice_only_if_the_client_says_that_it_is_one() -> No
     assert 20 < sum(len(set(row)) > 1 for row in numbered) < 40
 
 
+def test_a_clients_retry_of_a_prompt_of_the_kit_is_another_delivery() -> None:
+    request = Request("billing/BNK-000001/trial-0", "match", attempt=2, delivery=1)
+    ask = Ask(write_prompt("Match it.", request))
+    assert [request_of(ask, again).delivery for again in range(3)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("mode", [*SLIPS, *MALFORMED])
 def test_somebody_elses_agent_gets_every_fault_of_content(mode: str) -> None:
     """With tools, a schema and words; against what the faultless model says."""
@@ -555,8 +561,21 @@ def test_recursive_schemas_end() -> None:
     Tree.model_validate(plausible(Tree.model_json_schema(), "x"))
     itself = {"properties": {"a": {"$ref": "#/$defs/A"}}, "required": ["a"]}
     endless = {"$ref": "#/$defs/A", "$defs": {"A": itself}}
-    assert plausible(endless) == {"a": ""}  # nothing conforms to it; it must not hang
+    assert plausible(endless)["a"]["a"]  # nothing conforms to it; it must not hang
     assert plausible({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}) == ""
+
+
+def test_a_schema_that_doubles_at_each_level_does_not_stop_the_endpoint() -> None:
+    twice = {
+        f"L{i}": {"properties": {name: {"$ref": f"#/$defs/L{i + 1}"} for name in "ab"}}
+        for i in range(40)
+    }
+    assert "a" in plausible({"$ref": "#/$defs/L0", "$defs": {**twice, "L40": {"type": "string"}}})
+
+
+def test_a_reference_may_hold_a_slash() -> None:
+    schema = {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"const": 4}}}
+    assert plausible(schema) == 4
 
 
 # --- what is refused -----------------------------------------------------------------------------

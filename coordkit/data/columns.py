@@ -261,10 +261,12 @@ _AMERICAN = re.compile(r"([^\W\d]{3,9})\.? (\d{1,2}),? (\d{4})")
 _MONTHS = {
     name: number
     for number, names in enumerate(
-        "jan feb mar|mär|mae apr may|mai jun jul aug sep oct|okt nov dec|dez".split(), 1
+        ["jan january januar", "feb february februar", "mar march mär märz maerz", "apr april",
+         "may mai", "jun june juni", "jul july juli", "aug august", "sep sept september",
+         "oct october okt oktober", "nov november", "dec december dez dezember"], 1,
     )
-    for name in names.split("|")
-}
+    for name in names.split()
+}  # fmt: skip
 
 
 def read_dates(cell: str) -> dict[str, date]:
@@ -274,7 +276,7 @@ def read_dates(cell: str) -> dict[str, date]:
     """
     text = _AMERICAN.sub(r"\2 \1 \3", _TIME.sub("", cell))
     if match := _NAMED.fullmatch(text):
-        text = f"{match[3]}-{_MONTHS.get(match[2].casefold()[:3], 0)}-{match[1]}"
+        text = f"{match[3]}-{_MONTHS.get(match[2].casefold(), 0)}-{match[1]}"
     ways: dict[str, tuple[str, ...]] = {}  # order -> year, month, day
     if match := _YEAR_FIRST.fullmatch(text):
         ways = dict.fromkeys((DAY_FIRST, MONTH_FIRST), match.group(1, 3, 4))
@@ -347,20 +349,21 @@ class Mapped:
     left_out: int = 0
 
 
-def apply(mapping: Columns, raw: RawTable, table: Table) -> Mapped:
+def apply(mapping: Columns, raw: RawTable, table: Table, said: Columns = NOTHING_SAID) -> Mapped:
     """Put a file's cells under our names and write dates and amounts in one way.
 
     Args:
         mapping: which column is which.
         raw: the file.
         table: what it holds.
+        said: what columns.toml says already.
     """
     index = [row for row, _ in raw.rows]
     mapped = Mapped(pd.DataFrame(index=index))
     for ours, kind in table.columns.items():
         theirs = mapping.columns.get(ours)
         try:
-            column = _cells(ours, mapping, raw, table)
+            column = _cells(ours, mapping, raw, table, said)
             if kind.reads and theirs and column:
                 way = getattr(mapping, kind.reads)
                 column, mapped.read[ours] = _one_way(column, kind.reads, way, raw, theirs, table)
@@ -370,7 +373,8 @@ def apply(mapping: Columns, raw: RawTable, table: Table) -> Mapped:
             continue
         if column is not None:
             mapped.cells[ours] = pd.Series(column, index=index, dtype=object)
-    missing = [ours for ours in mapped.unjudged if ours not in mapping.columns]
+    known = {*mapping.columns, *said.columns}
+    missing = [ours for ours in mapped.unjudged if ours not in known]
     mapped.paste = _proposed(missing, mapping, raw, table)
     if table.feed and "amount" in mapped.cells:
         made = mapped.cells["amount"].str.fullmatch(r"-[0-9.]+") | _marked_made(raw, mapping)
@@ -389,7 +393,9 @@ def _marked_made(raw: RawTable, mapping: Columns) -> Any:
     return False
 
 
-def _cells(ours: str, mapping: Columns, raw: RawTable, table: Table) -> list[str] | None:
+def _cells(
+    ours: str, mapping: Columns, raw: RawTable, table: Table, said: Columns
+) -> list[str] | None:
     """The cells of a column of ours; None where the file may lack it.
 
     Raises: DataError if it is missing, named and not there, or there twice and not the same.
@@ -406,15 +412,27 @@ def _cells(ours: str, mapping: Columns, raw: RawTable, table: Table) -> list[str
         what = "stands twice; remove one"
     elif theirs:
         what = f"is named in {FILE}, but not there; {options} there"
-    elif table.feed and ours == next(iter(table.columns)):
+    elif _is_numbered(ours, mapping, raw, table, said):
         return [f"row-{row:06d}" for row, _ in raw.rows]
     elif ours in table.optional or (
         ours in table.labels and not mapping.columns.keys() & set(table.labels)
     ):
         return None
+    elif ours in said.columns:
+        what = f"is blank in {FILE}; {options} there"
     else:
         what = f"is missing; add it, or {options} in {FILE}"
     raise DataError([f"{raw.file} row {raw.top}, column {theirs or ours}: {what}"])
+
+
+def _is_numbered(ours: str, mapping: Columns, raw: RawTable, table: Table, said: Columns) -> bool:
+    """Whether a feed's rows have their numbers for ids: it has no column that could be meant."""
+    if not table.feed or ours != next(iter(table.columns)):
+        return False
+    differ = [
+        name for name in unused(raw, mapping) if 2 * len(set(raw.cells(name))) > len(raw.rows)
+    ]
+    return ours in said.columns or not nearest(differ, _names(ours))
 
 
 def unused(raw: RawTable, mapping: Columns) -> list[str]:

@@ -26,10 +26,17 @@ NOT_TEXT = {  # first bytes -> what the file really is
     b"\xd0\xcf\x11\xe0": "an old Excel file",
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
+    b"%PDF": "a PDF",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "a gzip file",
     b"{": "JSON",
     b"[": "JSON",
     b"<": "HTML or XML",
 }
+# What stands above ASCII in Windows-1252 text: Western letters, money, punctuation.
+WESTERN = frozenset(
+    "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÐÑÒÓÔÕÖØÙÚÛÜÝÞßàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþÿŠšŽžŒœŸ€£¥§°´’‘“”–—…\u00a0«»ªº"
+)
 STATEMENT = ["payment_id", "received_on", "payer_name", "amount", "currency", "remittance_text"]
 
 
@@ -142,8 +149,8 @@ def _decoded(raw: bytes, name: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        row = raw.count(b"\n", 0, error.start) + 1
-        byte = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        row = error.object.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
         raise DataError([f"{name} row {row}: {byte}; save the file as UTF-8"]) from None
 
 
@@ -193,17 +200,24 @@ def _below_the_letterhead(
 
 
 def _is_western(raw: bytes) -> bool:
-    """Whether bytes are no UTF-8, but plausibly Windows-1252 text: mostly ASCII, no control bytes.
+    """Whether bytes are no UTF-8, but plausibly Windows-1252 text: Western letters, mostly ASCII.
 
-    Nor may an umlaut of UTF-8 be among them, with a byte broken elsewhere: it would be two signs.
+    Text of another encoding would come out garbled, and payers are matched by their names. Nor may
+    a letter of UTF-8 be among it, with a byte broken elsewhere: it would be two or three signs.
     """
     try:
         raw.decode("utf-8-sig")
+        return False
     except UnicodeDecodeError:
-        unlikely = rb"\xc3[\x80-\xbf]|[\0-\x08\x0b\x0c\x0e-\x1f\x81\x8d\x8f\x90\x9d]"
-        odd = re.findall(rb"[\x80-\xff]", raw)
-        return not re.search(unlikely, raw) and 4 * len(odd) < len(raw)
-    return False
+        if re.search(rb"[\xc3-\xc5][\x80-\xbf]|\xe2[\x80-\xbf]{2}|^\xef\xbb\xbf", raw):
+            return False
+    try:
+        text = raw.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    odd = [sign for sign in text if ord(sign) > 126]
+    known = all(sign in WESTERN for sign in odd)
+    return known and not re.search(r"[\0-\x08\x0b\x0c\x0e-\x1f]", text) and 4 * len(odd) < len(text)
 
 
 def _separator(text: str) -> str:
@@ -282,10 +296,14 @@ def _statement(file: str, entries: Iterable[Sequence[Any]], kind: str) -> RawTab
         reference, *cells = (" ".join(_as_text(cell).split()) for cell in entry)
         if reference in ("", "NONREF", "NOTPROVIDED"):
             reference = f"entry-{row:06d}"
+        if not cells[2].strip("-0."):  # no money came or went
+            continue
         # The parts of one collective entry share its reference.
         if first.setdefault(reference, cells[1:]) != cells[1:]:
             reference = f"{reference}/{row}"
         rows.append((row, [reference, *cells]))
+    if not rows:
+        raise DataError([f"{file}: has no {kind} entries; check that it is a statement"])
     return RawTable(file, STATEMENT, rows, kind)
 
 
@@ -327,7 +345,7 @@ def _camt_entry(entry: dict[str, Any]) -> Sequence[Any]:
         entry.get("TransactionID") or entry.get("EndToEndId"),
         (entry.get("BookingDate") or entry.get("ValueDate") or "")[:10],
         entry.get("DebtorName") or "unknown",
-        f"{'' if received else '-'}{entry['Amount'] or ''}",
+        f"{'' if received else '-'}{(entry['Amount'] or '').lstrip('-')}",
         entry.get("Currency"),
         text,
     )

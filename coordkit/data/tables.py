@@ -173,7 +173,7 @@ class _Folder:
                 self._paste |= lines
             return table.empty()
         self._files[table.name] = raw.file
-        mapped = apply(mapping, raw, table)
+        mapped = apply(mapping, raw, table, said)
         frame, problems = validate(mapped.cells, table, raw.file, mapping.columns)
         self.problems += [*mapped.problems, *raw.problems, *problems]
         self._paste |= mapped.paste
@@ -210,8 +210,9 @@ class _Folder:
 
     def check_unmatched(self, table: Table, frame: pd.DataFrame) -> None:
         """Note payments that settle an invoice and are unmatched, or neither."""
+        allowed = ("", "redelivered") if table is PAYMENTS else ("",)
         for row, kind, settles in _cells(frame, "kind", "settles_invoice"):
-            if kind not in ("", "redelivered") and (kind == "unmatched") != (settles == ""):
+            if kind not in allowed and (kind == "unmatched") != (settles == ""):
                 what = f"{show(settles)} does not go with the kind {show(kind)}"
                 what += "; blank goes with the kind unmatched, and only with it"
                 self.note(table, row, "settles_invoice", what)

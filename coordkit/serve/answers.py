@@ -10,7 +10,7 @@ import copy
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -85,7 +85,7 @@ def request_of(ask: Ask, redelivered: int = 0) -> Request:
     except (ValueError, RecursionError):  # somebody's own "## Task", which is not ours
         named = None
     if named:
-        return named
+        return replace(named, delivery=named.delivery + redelivered)
     heard = [
         [m.type, m.content, [(c["name"], c["args"]) for c in getattr(m, "tool_calls", [])]]
         for m in ask.messages

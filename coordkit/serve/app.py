@@ -20,6 +20,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, g
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -99,6 +100,7 @@ def make_app(options: Options, cases: Sequence[Case] = ()) -> Starlette:
             HTTPException: _as_json,
             RecursionError: _as_json,
             httpx.HTTPError: _as_json,
+            ClientDisconnect: _as_json,
             ModelUnavailable: endpoint.lose,
         },
         lifespan=lifespan,
@@ -113,6 +115,8 @@ async def _as_json(request: HttpRequest, error: Exception) -> Response:
         what = "cannot be reached" if isinstance(error, httpx.ConnectError) else "broke off"
         message = f"the upstream {what}: {type(error).__name__}"
         error = ApiError(502, message, "upstream_error")
+    elif isinstance(error, ClientDisconnect):
+        error = ApiError(400, "the request broke off", "invalid_request")
     elif isinstance(error, RecursionError):
         error = ApiError(400, "the body is nested too deeply", "invalid_json")
     assert isinstance(error, HTTPException)

@@ -39,9 +39,9 @@ class Item(Wire):
     type: str = "message"
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: str | list[Json] | None = None
-    call_id: str = ""
-    name: str = ""
-    arguments: str = ""
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
     output: str | list[Json] | None = None
 
 
@@ -82,13 +82,20 @@ def _as_chat(items: Sequence[Item]) -> Iterator[Json]:
     for kind, group in groupby(items, key=lambda item: item.type):
         if kind == "function_call":
             calls = [
-                {"id": i.call_id, "function": {"name": i.name, "arguments": i.arguments}}
+                {
+                    "id": i.call_id or "",
+                    "function": {"name": i.name or "", "arguments": i.arguments or ""},
+                }
                 for i in group
             ]
             yield {"role": "assistant", "tool_calls": calls}
         elif kind == "function_call_output":
             for item in group:
-                yield {"role": "tool", "content": _words(item.output), "tool_call_id": item.call_id}
+                yield {
+                    "role": "tool",
+                    "content": _words(item.output),
+                    "tool_call_id": item.call_id or "",
+                }
         elif kind == "message":
             yield from ({"role": item.role, "content": _words(item.content)} for item in group)
         elif kind != "reasoning":

@@ -57,7 +57,7 @@ class Upstream:
             found = json.loads(content)
         except ValueError:
             found = None
-        if answer.status_code == 200 and isinstance(found, dict):
+        if answer.status_code == 200 and isinstance(found, dict) and not found.get("error"):
             return found
         return Response(content, answer.status_code, _kept(answer.headers))
 

@@ -385,7 +385,8 @@ def test_a_block_fits_a_columns_toml_that_has_some_of_it(tmp_path):
     (tmp_path / "columns.toml").write_text('[payments.columns]\nreceived_on = ""\n')
     error = refused(tmp_path, invoices=INVOICE, payments=payments.replace("Wer", "payer_name"))
     (problem,) = error.problems
-    assert "column received_on: is missing; add it, or say which of 'Eingng' it is" in problem
+    assert "column received_on: is blank in columns.toml; say which of 'Eingng' it is" in problem
+    assert not error.paste, "a key that is there already must not be pasted again"
 
 
 def test_a_missing_currency_comes_with_the_line_for_every_row(tmp_path):
@@ -414,10 +415,11 @@ def test_a_bank_feed_without_ids_is_numbered(tmp_path):
     (tmp_path / "invoices.csv").write_text(INVOICE)
     without = "\n".join(line.partition(",")[2] for line in PAYMENT.splitlines())
     for payments in (without, PAYMENT.replace("payment_id", "Transaktionsart")):
-        (tmp_path / "payments.csv").write_text(payments)
+        (tmp_path / "payments.csv").write_text(payments.replace("P2", "P1"))
         ids = read_billing(tmp_path).payments["payment_id"]
         assert list(ids) == ["row-000002", "row-000003"]
-    (tmp_path / "payments.csv").write_text(PAYMENT)
+    error = refused(tmp_path, payments=PAYMENT.replace("payment_id", "Transaktions-I"))
+    assert "column payment_id: is missing" in str(error), "one of a near name could be meant"
     (tmp_path / "columns.toml").write_text('[payments.columns]\npayment_id = ""\n')
     assert read_billing(tmp_path).payments["payment_id"][0] == "row-000002", "there is none"
 

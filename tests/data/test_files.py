@@ -138,6 +138,33 @@ def test_a_wrong_cell_of_a_sheet_is_named_by_its_row(folder):
         read_billing(folder)
 
 
+@pytest.mark.parametrize(
+    ("payer", "encoding"),
+    [("Jäger", "cp850"), ("Łódź Śląsk", "iso8859-2"), ("Łódź Śląsk", "cp1250"), ("中国", "gbk")],
+)  # fmt: skip
+def test_another_encoding_is_refused_and_not_read_garbled(folder, payer, encoding):
+    (folder / "invoices.csv").write_bytes(INVOICES.replace("Ada Lï", payer).encode(encoding))
+    with pytest.raises(DataError, match=r"invoices.csv row \d: byte 0x.. is not UTF-8"):
+        read_billing(folder)
+
+
+@pytest.mark.parametrize("sign", ["€", "Ž", "ü"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_utf_8_that_is_damaged_is_refused(folder, sign, mark):
+    (folder / "invoices.csv").write_bytes((mark + INVOICES.replace("Ito", sign)).encode() + b"\xfc")
+    with pytest.raises(DataError, match="byte 0xfc is not UTF-8"):
+        read_billing(folder)
+
+
+def test_a_line_of_a_statement_that_moves_no_money_is_left_out(folder):
+    (folder / "payments.csv").unlink()
+    nothing = ":61:2606150615C0,00NTRFNONREF//B999\n:86:Kontoabschluss\n"
+    text = MT940.replace(":62F:", f"{nothing}:62F:", 1)
+    assert nothing in text
+    (folder / "bank.sta").write_text(text, encoding="utf-8")
+    assert list(read_billing(folder).payments["amount"]) == [Decimal("1100.00"), Decimal("50.50")]
+
+
 @pytest.mark.parametrize(("name", "text"), [("bank.sta", MT940), ("payments.xml", CAMT)])
 def test_a_bank_statement_is_a_feed_of_what_was_received(folder, name, text):
     (folder / "payments.csv").unlink()
