@@ -353,17 +353,17 @@ def test_what_would_fail_anyway_is_not_blamed_on_a_slip() -> None:
 
 
 def blame(bench: Bench, task: Task, monkeypatch: pytest.MonkeyPatch, **modes: str) -> Any:
-    """One trial that slips at the given steps, in the given modes, and nowhere else."""
+    """One trial that slips at the given steps and nowhere else, in the given modes if possible."""
 
     def slips(settings: Any, request: Any, asked: int = 1) -> bool:
         return request.step in modes
 
-    def mode(settings: Any, request: Any, possible: list[str], draw: str = "mode") -> str:
-        return modes[request.step]
+    def pick(settings: Any, request: Any, possible: list[str], draw: str = "mode") -> str:
+        return mode if (mode := modes[request.step]) in possible else possible[0]
 
     with monkeypatch.context() as patched:
         patched.setattr(simulated, "slips", slips)
-        patched.setattr(simulated, "pick_mode", mode)
+        patched.setattr(simulated, "pick_mode", pick)
         return run_trial(bench, task)
 
 
@@ -387,6 +387,8 @@ def test_an_innocent_first_slip_is_not_blamed(
         later = blame(bench, task, monkeypatch, post=second)
         both = blame(bench, task, monkeypatch, extract="transposed_digits", post=second)
         if not (later["failed"] and both["failed"]) or len(book(both)) < 2:
+            continue
+        if book(later)[0]["mode"] != second:  # the answer does not admit it
             continue
         assert later["cause"] == f"{second}@post"
         assert both["loud"] == loud and both["cause"] == cause, both
