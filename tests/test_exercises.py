@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coordkit.exercises import context, execution, exercise, human, planning, verification
+from coordkit.exercises import context, execution, exercise, human, planning, state, verification
 from coordkit.exercises import your_data as data
 from coordkit.exercises import your_model as model
 from coordkit.faults import Simulation
@@ -48,6 +48,19 @@ def test_an_attempt_that_changes_what_it_is_given_changes_no_case() -> None:
     for _ in range(2):
         assert repr(first.check(lambda xs: xs.pop())) == "Incorrect: a list: expected 1, not 2"
         assert repr(first.check(lambda xs: xs.pop(0))) == "Correct."
+
+
+def test_a_posting_that_is_never_committed_is_not_posted() -> None:
+    def left_open(ledger: Any, key: str, entries: Any) -> bool:
+        """Right in all but its end: an error is undone, a success is not kept."""
+        rows = []
+        rows.extend(entries)
+        claim = ledger.execute("INSERT OR IGNORE INTO processed VALUES (?)", (key,))
+        if claim.rowcount:
+            ledger.executemany("INSERT INTO entries VALUES (?, ?)", rows)
+        return bool(claim.rowcount)
+
+    assert "transaction was left open" in repr(state.post_once.check(left_open))
 
 
 SHOWN = "[invoices/INV-1]\nnote: see invoices/INV-3\n"

@@ -56,6 +56,8 @@ def test_what_is_read_in_an_afternoon_is_under_3000_lines() -> None:
     first = [path for name in names(FIRST) for path in files(name)]
     assert {PACKAGE / "stack.py", *files("layers")} <= set(first)
     assert 1000 < sum(map(lines_of_code, first)) < 3000
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in first)
+    assert f"{round(lines, -2):,} with their prose" in " ".join(FIRST.split())
 
 
 def test_every_module_is_named_once() -> None:

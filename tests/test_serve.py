@@ -833,6 +833,42 @@ def test_an_upstream_of_another_form(monkeypatch: pytest.MonkeyPatch, answer: An
     assert got.status_code == 502 and "not in OpenAI's form" in got.json()["error"]["message"]
 
 
+def test_an_error_that_an_upstream_sends_with_status_200_goes_on_as_it_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = {"error": {"message": "no credit", "code": 402}}
+
+    async def send(*_: Any) -> httpx.Response:
+        return httpx.Response(200, json=error)
+
+    monkeypatch.setattr("coordkit.serve.upstream.Upstream.send", send)
+    options = Options(always("dropped_item"), upstream="http://127.0.0.1:9/v1")
+    with TestClient(make_app(options)) as front:
+        got = front.post("/v1/chat/completions", json={"model": "any", "messages": SAID})
+    assert got.status_code == 200 and got.json() == error
+
+
+def test_a_caller_that_breaks_off_is_no_failure_of_the_endpoint() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [],
+             "query_string": b"", "scheme": "http", "server": ("test", 80)}  # fmt: skip
+    asyncio.run(make_app(Options(FAULTLESS))(scope, receive, send))
+    assert sent[0]["status"] == 400 and json.loads(sent[1]["body"])["error"]
+
+
+def test_items_of_a_conversation_may_have_nulls(app: TestClient) -> None:
+    item = {"type": "message", "role": "user", "content": "Hi.", "name": None, "call_id": None}
+    answer = app.post("/v1/responses", json={"model": "any", "input": [item]})
+    assert answer.status_code == 200
+
+
 def test_an_upstream_that_is_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -164,7 +164,8 @@ class Table:
         columns: name -> what it holds.
         key: no two rows may share it.
         optional: columns that may be absent: then blank.
-        labels: columns that may all be absent; without the first the others are something else.
+        labels: columns that may all be absent; without the first the others are something else,
+            unless columns.toml names them: then the first is missing.
         refers: column of ids -> the table and the column that must have them.
         required: whether the table may be absent.
         feed: whether it is a bank's: then the row's number stands in for an id that the file has

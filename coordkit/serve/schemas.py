@@ -23,7 +23,7 @@ _FORMATS = {
 }
 
 
-def resolve(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+def _resolve(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
     """One level of a schema without references or alternatives.
 
     Args:
@@ -89,7 +89,7 @@ def plain(schema: Any) -> dict[str, Any]:
 
 
 def _plain(schema: Any, root: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    found = resolve(schema, root)
+    found = _resolve(schema, root)
     kept: dict[str, Any] = {"enum": found["enum"]} if isinstance(found.get("enum"), list) else {}
     kept |= {"type": found["type"]} if "type" in found else {}
     if depth < _DEEP and isinstance(found.get("properties"), Mapping):
@@ -119,7 +119,7 @@ def plausible(schema: Any, text: str = "") -> Any:
 def _fill(schema: Any, text: str, root: Mapping[str, Any], depth: int) -> Any:
     if depth >= _DEEP and _may_be_null(schema):
         return None
-    found = resolve(schema, root)
+    found = _resolve(schema, root)
     if "const" in found:
         return found["const"]
     if isinstance(found.get("enum"), list) and found["enum"]:

@@ -153,7 +153,18 @@ def test_a_date_is_read_back_however_it_is_written(day):
 
 
 @pytest.mark.parametrize(
-    "cell", ["", "soon", "2026-02-30", "31.02.2026", "13/13/2026", "2026-6", "Feb 30, 2026"]
+    "cell",
+    [
+        "",
+        "soon",
+        "2026-02-30",
+        "31.02.2026",
+        "13/13/2026",
+        "2026-6",
+        "Feb 30, 2026",
+        "12 Marketing 2026",
+        "3 Foo 2026",
+    ],
 )
 def test_what_is_no_date_is_read_in_no_way(cell):
     assert read_dates(cell) == {}
