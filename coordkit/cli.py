@@ -66,11 +66,11 @@ class _Commands(TyperGroup):
             where = f"{error.filename}: " if error.filename else ""
             _fail(f"{where}{error.strerror or error}")
         except Exception as error:
-            from coordkit.cases import UnknownCase
+            from coordkit.cases import CaseFailed, UnknownCase
             from coordkit.data.files import DataError
             from coordkit.models import ModelProblem
 
-            if not isinstance(error, DataError | ModelProblem | UnknownCase):
+            if not isinstance(error, CaseFailed | DataError | ModelProblem | UnknownCase):
                 raise
             _fail(str(error))
 
@@ -300,6 +300,7 @@ def trace(
     """
     stack = _stack(layers)
     settings = _settings(case, options, trial + 1)
+    from coordkit.cases import blaming
     from coordkit.experiment import case_of, make_bench
     from coordkit.trace import tell
 
@@ -310,7 +311,8 @@ def trace(
         _fail(_unknown_task(case, task_id, list(known)))
     else:
         chat = _chat(options, [replace(settings, tasks=1, trials=1)], [stack])
-        told = tell(make_bench(settings, stack, chat), known[task_id], trial)
+        with blaming(case):
+            told = tell(make_bench(settings, stack, chat), known[task_id], trial)
         _console().print(told, markup=False, soft_wrap=True)
 
 

@@ -33,7 +33,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
-from coordkit.cases import UnknownCase, load_case, source_of
+from coordkit.cases import UnknownCase, blaming, load_case, source_of
 from coordkit.cases.base import Case, Task
 from coordkit.data.sample import SAMPLES
 from coordkit.faults import TRANSPORT, Simulation
@@ -499,12 +499,13 @@ def _run_block(
     sys.path += [place for place in path if place not in sys.path]  # it may be an older worker
     if multiprocessing.parent_process() and model is None:
         _settle_in()
-    bench = _own_bench(settings, block.stack, model)
-    rows = [
-        run_trial(bench, task, trial, settings.prices)
-        for task in bench.at.case.tasks[block.start : block.start + block.size]
-        for trial in range(settings.trials)
-    ]
+    with blaming(settings.case):
+        bench = _own_bench(settings, block.stack, model)
+        rows = [
+            run_trial(bench, task, trial, settings.prices)
+            for task in bench.at.case.tasks[block.start : block.start + block.size]
+            for trial in range(settings.trials)
+        ]
     _write(pd.DataFrame(rows, columns=list(COLUMNS)), folder / block.file)
     return len(rows)
 
@@ -575,6 +576,7 @@ def run(
         TypeError: if the model is none that `coordkit.models.make` has made.
         ModelProblem: if a real model cannot go on; what is finished is kept here too.
         UnknownCase: if the case has no skills for the simulated model.
+        CaseFailed: if the code of a case of one's own raises an error.
     """
     simulated = model is None and settings.model == SIMULATED
     if not (simulated or isinstance(model, MeteredChatModel)):
@@ -582,7 +584,8 @@ def run(
     settings = with_model(settings, model) if model else settings
     case = case_of(settings)
     if model is None and ":" in settings.case:
-        simulated_model(case)  # that it lacks a skill is told before anything is done
+        with blaming(settings.case):
+            simulated_model(case)  # that it lacks a skill is told before anything is done
     stacks = list(dict.fromkeys(Stack(stack.layers) for stack in stacks))  # or rows would double
     folder = runs / f"{settings.case.replace(':', '.')}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)

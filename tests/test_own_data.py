@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 from typer.testing import CliRunner
 
-from coordkit.cases import UnknownCase, load_case
+from coordkit.cases import CaseFailed, UnknownCase, blaming, load_case
 from coordkit.cli import app
 from coordkit.data import DataError, generate_support, read_billing, write_dataset
 from coordkit.data.generate_billing import house_rules
@@ -189,6 +190,7 @@ def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path / "my_case.py"
     sys.modules.pop("my_case", None)
+    get_reusable_executor().shutdown(wait=True)  # its workers have imported my_case, too
 
 
 def test_a_case_of_ones_own_runs_in_worker_processes_and_on_the_command_line(
@@ -223,6 +225,7 @@ def test_a_case_that_was_edited_is_another_experiment(module: Path) -> None:
         ("no_such_module:Mine", "'no_such_module'; go to the folder of no_such_module.py"),
         ("my_case:Yours", "the module has no Yours"),
         ("my_case:nothing", "is a int, not a Case"),
+        ("os:getcwd", "getcwd must be callable with one argument, the data folder: too many"),
         (":x", "cannot be imported"),
     ],
 )
@@ -244,3 +247,47 @@ def test_a_skill_that_was_forgotten_is_told_before_anything_is_done(
     assert failed.exit_code == 2 and failed.output.count("\n") == 1
     assert failed.output.startswith("coordkit: case mine: its skills() have none for ")
     assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            "    def actions(self, answer):\n        return answer['no such']\n",
+            "KeyError: 'no such' (my_case.py line 10, in actions)",
+        ),
+        (
+            "    def actions(self, answer):\n        return 3\n",
+            "TypeError: 'int' object is not iterable (relay.py line ",
+        ),
+        (
+            "    def skills(self):\n        return {}['?']\n",
+            "KeyError: '?' (my_case.py line 10, in skills)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_an_error_in_a_case_of_ones_own_is_one_line_that_says_where(
+    module: Path, tmp_path: Path, lines: str, message: str, processes: str
+) -> None:
+    module.write_text(CASE.format(steps=2).replace("\ndef nothing", f"{lines}\ndef nothing"))
+    command = ["run", "my_case:Mine", "--processes", processes, "--runs", str(tmp_path / "runs")]
+    failed = CliRunner().invoke(app, command)
+    assert failed.exit_code == 2 and failed.output.count("\n") == 1
+    assert f"coordkit: case 'my_case:Mine': {message}" in failed.output
+    failed = CliRunner().invoke(app, ["trace", "my_case:Mine", "code-00000"])
+    assert failed.exit_code == 2 and message in failed.output
+
+
+def test_what_a_file_raises_when_it_is_read_is_told_with_its_line(module: Path) -> None:
+    module.write_text(CASE.format(steps=2) + "\nlater()\n")
+    with pytest.raises(UnknownCase, match=r"'later' is not defined \(my_case.py line 13, in <mod"):
+        load_case("my_case:Mine")
+    module.write_text(CASE.format(steps=2) + "\ndef bad(directory):\n    return 1 / 0\n")
+    with pytest.raises(CaseFailed, match=r"division by zero \(my_case.py line 14, in bad\)"):
+        load_case("my_case:bad")
+
+
+def test_an_error_of_the_kits_own_cases_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), blaming("billing"):
+        raise ZeroDivisionError
