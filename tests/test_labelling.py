@@ -156,9 +156,9 @@ def test_what_a_person_says_is_kept_at_once_and_corrected_in_place(folder):
     ("task", "labels", "message"),
     [
         ("P2", {"kind": "exakt", "settles_invoice": "INV-1002"}, "'exakt' is unknown"),
-        ("P2", {"kind": "exact", "settles_invoice": "INV-9"}, "'INV-9' is not in invoices.csv"),
+        ("P2", {"kind": "exact", "settles_invoice": "INV-9"}, "'INV-9' is not among the invoices"),
         ("P2", {"kind": "exact", "settles_invoice": ""}, "blank goes with the kind unmatched"),
-        ("P99", {"kind": "unmatched"}, "'P99' is not in payments.csv"),
+        ("P99", {"kind": "unmatched"}, "'P99' is not among the payments"),
     ],
 )
 def test_a_label_that_cannot_be_right_is_not_kept(folder, task, labels, message):

@@ -202,10 +202,11 @@ class _Folder:
             if other in self.lost or key not in tables[other]:
                 continue
             known = set(tables[other][key])
+            where = f"in {self.file(other)}" if other in self._files else f"among the {other}"
             for row, ids in _cells(frame, column):
                 for one in filter(None, str(ids).split(";")):
                     if one not in known:
-                        remedy = f"is not in {self.file(other)}; correct it or add it there"
+                        remedy = f"is not {where}; correct it or add it there"
                         self.note(table, row, column, f"{show(one)} {remedy}")
 
     def check_unmatched(self, table: Table, frame: pd.DataFrame) -> None:

@@ -224,7 +224,7 @@ def test_a_missing_directory_is_named(tmp_path):
 def test_without_invoice_lines_a_ticket_cannot_name_one(tmp_path):
     files = {name: SUPPORT[name] for name in ("tickets.csv", "orders.csv")}
     (problem,) = problems_of(read_support, files, tmp_path)
-    assert "row 2, column invoice_line: 'L1' is not in invoices.csv" in problem
+    assert "row 2, column invoice_line: 'L1' is not among the invoices" in problem
 
 
 def test_a_document_in_another_encoding_is_named(tmp_path):
