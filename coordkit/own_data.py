@@ -11,15 +11,15 @@ from coordkit.cases import billing, support
 from coordkit.cases.base import Case, read_limit
 from coordkit.data.columns import WAYS, Columns, apply, find, read_said, unused, write_said
 from coordkit.data.files import DataError, RawTable
+from coordkit.data.generate_support import POLICIES
 from coordkit.data.schemas import TABLES, Table, show
-from coordkit.data.tables import BillingTables, read_billing, read_support
+from coordkit.data.tables import DEFAULT_HOUSE, BillingTables, read_billing, read_support
 from coordkit.ids import MOST
 from coordkit.labelling import Labelled, Tables, label, task_table
 
 TO_MEND = "To be mended first:"
 HOW = {",": "having a decimal comma"}
 # What the labels by rule and the simulated model hold to, whatever a folder's documents say.
-ASSUMED = " (assumed: no line says it in words that are read)"
 BILLING_RULES = "a customer's own terms come first; paid twice goes back; part payments stay short"
 SUPPORT_RULES = (
     "refunds need a receipt; lost orders are refunded, those on the way or cancelled are not; a "
@@ -142,20 +142,41 @@ def _describe_rules(tables: Tables, directory: Path) -> str:
     """The rules by which tasks are labelled and worked, each as read or as assumed."""
     if isinstance(tables, BillingTables):
         file, patterns, further = "terms/house", billing.RULE_LINES, BILLING_RULES
-        rules = _billing_rules(tables.documents[file])
+        rules, usual = _billing_rules(tables.documents[file]), DEFAULT_HOUSE
     else:
         file, patterns, further = "policies/refunds", support.RULE_LINES, SUPPORT_RULES
-        rules = _support_rules(tables.documents[file])
+        rules, usual = _support_rules(tables.documents[file]), POLICIES["refunds"]
     ours = [name for name in tables.documents if not (directory / f"{name}.md").exists()]
     there = file not in ours
     lines = [f"rules of {file}.md:" if there else f"rules assumed, for there is no {file}.md:"]
     for name, rule in rules.items():
-        missing = there and not patterns[name].search(tables.documents[file])
-        lines.append(f"  {name:16} = {rule}{ASSUMED if missing else ''}")
+        said, example = (patterns[name].search(text) for text in (tables.documents[file], usual))
+        words = f' (assumed: no line reads like "{example[0]}")' if example else ""
+        lines.append(f"  {name:16} = {rule}{words if there and not said else ''}")
+    if isinstance(tables, BillingTables):
+        lines += _customers_terms(tables)
     lines.append(f"  in any case      = {further}")
     if others := ", ".join(name for name in ours if name != file):
         lines.append(f"  of the sample    = {others}: write your own files of these names")
     return "\n".join(lines)
+
+
+def _customers_terms(tables: BillingTables) -> list[str]:
+    """A line on the customers' own terms, if there are any, with those that change nothing."""
+    own = {name.removeprefix("terms/"): text for name, text in tables.documents.items()}
+    del own["house"]
+    unknown = own.keys() - {*tables.invoices["customer_id"], *tables.customers["customer_id"]}
+    silent = [
+        name
+        for name, text in own.items()
+        if name not in unknown and not any(p.search(text) for p in billing.RULE_LINES.values())
+    ]
+    told = [
+        f"{what} {', '.join(sorted(names)[:5])}{' and others' if names[5:] else ''}"
+        for what, names in (("no customer", [*unknown]), ("nothing is read of", silent))
+        if names
+    ]
+    return [f"  customers' own   = {'; '.join([f'{len(own)} files', *told])}"] if own else []
 
 
 def _billing_rules(house: str) -> dict[str, str]:

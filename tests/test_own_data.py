@@ -86,11 +86,25 @@ def test_the_rules_are_told_as_they_are_understood(folder):
     ]
     (folder / "terms" / "house.md").write_text("3% early payment discount when paid in 10 days.")
     told = describe(folder, "billing").split("rules of ")[1]
-    assert "discount         = none (assumed: no line says it in words that are read)" in told
-    assert (
-        "approval         = refunds above 500.00 (assumed: no line says it in words that are read)"
-        in told
-    )
+    for rule in (
+        'none (assumed: no line reads like "Early-payment discount: 2% if paid within 30 days")',
+        'refunds above 500.00 (assumed: no line reads like "Refunds above 500.00 need")',
+    ):
+        assert f" = {rule}\n" in told
+
+
+def test_customers_own_terms_that_change_nothing_are_told(folder):
+    assert "customers' own" not in describe(folder, "billing")
+    (folder / "terms").mkdir()
+    for customer, text in {
+        "C1": "3% early-payment discount.",
+        "C9": "Bank charges: borne.",
+    }.items():
+        (folder / "terms" / f"{customer}.md").write_text(text)
+    told = describe(folder, "billing")
+    assert "  customers' own   = 2 files; no customer C9; nothing is read of C1\n" in told
+    (folder / "terms" / "C1.md").write_text("Early-payment discount: 3% if paid within 5 days.")
+    assert "  customers' own   = 2 files; no customer C9\n" in describe(folder, "billing")
 
 
 def test_rules_for_tickets_and_documents_of_the_sample_are_told(tmp_path):
@@ -107,10 +121,7 @@ def test_rules_for_tickets_and_documents_of_the_sample_are_told(tmp_path):
     assert "  in any case      = refunds need a receipt" in told
     assert "  of the sample    = policies/general: write" in told
     policy.write_text("Two weeks.")
-    assert (
-        describe(tmp_path, "support").count("(assumed: no line says it in words that are read)")
-        == 2
-    )
+    assert describe(tmp_path, "support").count("(assumed: no line reads like ") == 2
     policy.unlink()
     assert "rules assumed, for there is no policies/refunds.md:" in describe(tmp_path, "support")
 
