@@ -369,7 +369,8 @@ def serve(
     of before and is not paid again, also with --upstream; a run with another --seed asks afresh.
     The simulated model ignores temperature, max_tokens and stop; n greater than 1 is a 400. It has
     sense only for the prompts of the kit's two cases: others get an answer of the right form with
-    made-up content, enough to try an agent's handling of faults. For sense, use --upstream.
+    made-up content, enough to try an agent's handling of faults. For sense, use --upstream. To see
+    faults soon: --reliability 0.5 --mode rate_limited=1 --mode malformed_json=1.
     """
     mix = _mix(modes or [])
     import coordkit.serve as endpoint

@@ -197,14 +197,14 @@ class _Turn:
         """One answer, right or slipped, with its confidence; or the look-ups it wants first."""
         request = replace(self.request, step=step)
         slipped = self.model.dice and slips(self.simulation, request, asked)
-        misled = False
-        if slipped and self.prompt.tools and self._mode(request) == "wrong_tool_or_step":
-            if self.prompt.rounds == 0:
-                calls = self._work_out(skill)
-                if isinstance(calls, list):
-                    return self._wrong_call(calls, request)
-            else:  # it takes what the wrong call returned for all there is
-                self.prompt.tools, slipped, misled = frozenset(), False, True
+        tools = slipped and self.prompt.tools
+        wrong_call = tools and self._mode(request) == "wrong_tool_or_step"
+        first = self.prompt.rounds == 0
+        if wrong_call and first and isinstance(calls := self._work_out(skill), list):
+            return self._wrong_call(calls, request)
+        misled = wrong_call and not first  # it takes what the wrong call returned for all there is
+        if misled:
+            self.prompt.tools, slipped = frozenset(), False
         guesses = len(self.prompt.guessed)
         result = self._work_out(skill)
         if isinstance(result, list):

@@ -302,7 +302,7 @@ def build(
     agents, final = _agents(at), "approve" if at.on("human") else "act"
     checked = ["verify"] if at.on("verification") else []
     destinations = (*(name for name, _ in agents), *checked, final, END)
-    route = _router_of_edges(at, final)
+    route = _routing(at, final)
     retries = retry_policy(at.stack.deliveries, at.stack.retry_wait) if at.on("execution") else None
     graph.add_edge(START, "start")
     graph.add_node("start", _then(partial(start, at), route), destinations=destinations)
@@ -355,26 +355,27 @@ def _after_approval(state: RunState) -> str:
     return "act" if state["status"] == "running" else END
 
 
-def _router_of_edges(at: Workplace, final: str) -> Callable[[RunState], str]:
-    """The rule behind every branch: where a state goes next; after the last answer to `final`."""
-    following = dict(zip(at.plan, [*at.plan[1:], final], strict=True)) if at.plan else {}
+def _routing(at: Workplace, final: str) -> Callable[[RunState], str]:
+    """The rule behind every branch: from a state to the next node; after the last answer `final`.
+
+    The first line that holds decides.
+    """
 
     def route(state: RunState) -> str:
         if state["status"] == "held" and at.on("human"):
             return "approve"
         if state["status"] != "running":
             return END
-        if at.on("verification") and state.get("draft") and not state.get("goto"):
-            return "verify"
-        if goto := state.get("goto"):
+        if goto := state.get("goto"):  # said by the router, a check, or a question back
             return final if goto == DONE else goto
-        # an answer was accepted (or it is the start), and nobody waits for one
-        if not at.on("execution"):
+        if at.on("verification") and state.get("draft"):  # an answer counts once it is checked
+            return "verify"
+        if not at.on("execution"):  # one agent, asked once
             return final if state.get("answers") or state.get("inbox") else GENERALIST
         if not at.on("planning"):
             return "router"
         done = latest(state, at.on("state"))
-        last = next((step for step in reversed(at.plan) if step in done), None)
-        return following[last] if last else at.plan[0]
+        answered = (i for i, step in enumerate(at.plan, 1) if step in done)
+        return [*at.plan, final][max(answered, default=0)]  # the plan's edge from the last answer
 
     return route
