@@ -53,11 +53,14 @@ class _Commands(TyperGroup):
                 where = error.ctx.command_path if error.ctx else "coordkit"
                 typer.echo(f"coordkit: {message.rstrip('.?')}; see {where} --help", err=True)
             sys.exit(OUR_ERROR)
+        except BrokenPipeError:  # head has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+            sys.exit(1)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (typer.Exit, USAGE_ERROR):
+        except (typer.Exit, USAGE_ERROR, BrokenPipeError):
             raise
         except (KeyboardInterrupt, typer.Abort):  # or the end of input at a question
             typer.echo("\ncoordkit: stopped", err=True)
@@ -87,6 +90,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
 )
 
 MAX_TASKS = 200_000

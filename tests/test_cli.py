@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -298,6 +299,8 @@ def test_every_command_has_a_help_that_is_not_cut_off(
     shown = call(command, "-h")
     assert shown.exit_code == 0 and shown.output == call(command, "--help").output
     assert "…" not in shown.output
+    told = [line.strip() for line in shown.output.partition("─")[0].splitlines()[2:]]
+    assert all(len(line) > 60 for line, after in pairwise(told) if line and after)
 
 
 @pytest.mark.parametrize("command", ["ladder", "run", "trace"])
@@ -427,6 +430,17 @@ def test_help_imports_nothing_heavy() -> None:
     assert (
         subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=False).returncode == 0
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    with subprocess.Popen(
+        [*COMMAND, "trace", "billing"], env=ENVIRONMENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent to a process group")
