@@ -620,7 +620,7 @@ def _measure(
         if not bar.total:
             raise
         said = [str(stopped) or "stopped"]
-        if not isinstance(stopped, NotInCache):  # a replay of nothing has kept nothing
+        if bar.done or not isinstance(stopped, NotInCache):  # a replay may have nothing to keep
             trials = f"{bar.done:,} of {bar.total:,} trials of {settings.case}"
             said.append(f"{trials} are kept in {options.runs}")
         if not isinstance(stopped, BudgetReached | NotInCache):  # they say how to go on

@@ -65,6 +65,9 @@ def test_a_ladder_runs_is_replayed_and_never_tells_the_key(
     again = call(*ladder, *PRICED, "--replay", "--runs", runs, "--json", replayed)
     assert again.exit_code == 0, again.output
     assert json.loads(replayed.read_text()) == summary
+    more = [part.replace("0,4", "0,4,6") for part in ladder]
+    partly = complaint(call(*more, *PRICED, "--replay", "--runs", runs))
+    assert "6 of 27 trials of billing are kept in" in partly
     address = own["endpoint"]
     monkeypatch.delenv("OPENAI_BASE_URL")  # nothing is kept from the provider's own address
     before = {path.name for path in runs.iterdir()}
