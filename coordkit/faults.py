@@ -361,6 +361,33 @@ def apply_slip(
     return _cite_what_was_taken(result, before, other)
 
 
+def with_slip(
+    settings: Simulation,
+    request: Request,
+    mode: str,
+    answer: Answer,
+    schema: dict[str, Any],
+    prompt: Prompt,
+) -> tuple[str, Answer] | None:
+    """A mode of the mix and the answer with a slip of that mode; None if it admits no slip.
+
+    Args:
+        settings: the mix and the seed.
+        request: keys the draws.
+        mode: the mode wanted; where the answer does not admit it, another is drawn.
+        answer, schema, prompt: as for `apply_slip`.
+    """
+    u = uniform(settings.seed, "place", request)
+    modes = [m for m in SLIPS if settings.mix.get(m)]
+    hit = {m: apply_slip(m, answer, schema, prompt, u) for m in modes}
+    possible = {m: other for m, other in hit.items() if other is not None}
+    if not possible:
+        return None
+    if mode not in possible:  # a draw of its own: the first one is conditioned by now
+        mode = pick_mode(settings, request, list(possible), "second mode")
+    return mode, possible[mode]
+
+
 def _cite_what_was_taken(answer: Answer, before: Any, after: Any) -> Answer:
     """An answer that takes another id cites that id: the citation follows the mistake."""
     if isinstance(before, str) and isinstance(after, str) and "sources" in answer:

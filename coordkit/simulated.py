@@ -30,11 +30,11 @@ from coordkit.faults import (
     SLIPS,
     TRANSPORT,
     Simulation,
-    apply_slip,
     confidence,
     pick_mode,
     slips,
     uniform,
+    with_slip,
 )
 from coordkit.prompt import Answer, Prompt, Request, as_json, text_of
 
@@ -256,16 +256,11 @@ class _Turn:
         mode = self._mode(request)
         if mode in WHOLE_CALL and request == self.request:
             return answer  # dealt with before
-        u = uniform(self.simulation.seed, "place", request)
-        modes = [m for m in SLIPS if self.simulation.mix.get(m)]
-        slipped = {m: apply_slip(m, answer, schema, self.prompt, u) for m in modes}
-        possible = {m: other for m, other in slipped.items() if other is not None}
-        if not possible:
+        hit = with_slip(self.simulation, request, mode, answer, schema, self.prompt)
+        if hit is None:
             return answer
-        if mode not in possible:  # a draw of its own: the first one is conditioned by now
-            mode = pick_mode(self.simulation, request, list(possible), "second mode")
-        self._note(mode, request)
-        return possible[mode]
+        self._note(hit[0], request)
+        return hit[1]
 
     def _look_up(self, calls: list[Call]) -> AIMessage:
         """The look-ups as calls of their tools."""

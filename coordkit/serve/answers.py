@@ -16,7 +16,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from coordkit.faults import MALFORMED, SLIPS, TRANSPORT, Simulation, apply_slip, pick_mode, uniform
+from coordkit.faults import MALFORMED, TRANSPORT, Simulation, pick_mode, uniform, with_slip
 from coordkit.faults import slips as goes_wrong
 from coordkit.prompt import Prompt, Request, as_json
 from coordkit.serve.schemas import Json, plain, plausible
@@ -215,11 +215,8 @@ def _slip(
     schema = _schema_of(ask, holder["name"] if key == "arguments" else "")
     heard = [m.text for m in ask.messages if isinstance(m, HumanMessage | ToolMessage)]
     prompt = Prompt(None, text="\n".join(heard))
-    broken = {m: apply_slip(m, answer, schema, prompt, u) for m in SLIPS}
-    possible = [m for m in SLIPS if broken[m] is not None and simulation.mix.get(m)]
-    if possible and mode not in possible:
-        mode = pick_mode(simulation, request, possible, "second mode")
-    after = broken[mode] if possible else spoilt(answer, u)
+    hit = with_slip(simulation, request, mode, answer, schema, prompt)
+    mode, after = hit or (mode, spoilt(answer, u))
     if after is None:
         return ""
     result = after if isinstance(value, dict) else after[""]
