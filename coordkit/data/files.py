@@ -216,8 +216,10 @@ def _is_western(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     odd = [sign for sign in text if ord(sign) > 126]
-    known = all(sign in WESTERN for sign in odd)
-    return known and not re.search(r"[\0-\x08\x0b\x0c\x0e-\x1f]", text) and 4 * len(odd) < len(text)
+    if not all(sign in WESTERN for sign in odd) or 4 * len(odd) >= len(text):
+        return False
+    # Nor four accented letters in a row: that is Cyrillic or Greek of another code page.
+    return not re.search(r"[\0-\x08\x0b\x0c\x0e-\x1f]|[À-ÖØ-öø-ÿ]{4}", text)
 
 
 def _separator(text: str) -> str:

@@ -140,8 +140,15 @@ def test_a_wrong_cell_of_a_sheet_is_named_by_its_row(folder):
 
 @pytest.mark.parametrize(
     ("payer", "encoding"),
-    [("Jäger", "cp850"), ("Łódź Śląsk", "iso8859-2"), ("Łódź Śląsk", "cp1250"), ("中国", "gbk")],
-)  # fmt: skip
+    [
+        ("Jäger", "cp850"),
+        ("Łódź Śląsk", "iso8859-2"),
+        ("Łódź Śląsk", "cp1250"),
+        ("Иванов", "cp1251"),
+        ("Παπάς", "cp1253"),
+        ("中国", "gbk"),
+    ],
+)
 def test_another_encoding_is_refused_and_not_read_garbled(folder, payer, encoding):
     (folder / "invoices.csv").write_bytes(INVOICES.replace("Ada Lï", payer).encode(encoding))
     with pytest.raises(DataError, match=r"invoices.csv row \d: byte 0x.. is not UTF-8"):
