@@ -18,14 +18,14 @@ their prose), in this order; `coordkit trace support TKT-000077` tells one trial
 
 The rest is there for a reader's own work and can be left alone until then:
 
-    cases.support, language                                   the other case
-    data, ids, own_data, labelling                            your own tables
-    models, forms, responses, prices, estimate, calibration   your own model
-    serve                                                     the simulated model over HTTP
-    lesson, explorers, exercises, widgets, approval           what the notebooks show and ask
-    cases.relay, formula, attribution                         what notebooks 00 and 07 compare
-    plots, pictures, trace, report, book                      figures, stories, pages
-    cli, check                                                the command
+    cases.support, language                                       the other case
+    data, ids, own_data, labelling                                your own tables
+    models, forms, response_cache, prices, estimate, calibration  your own model
+    serve                                                         the simulated model over HTTP
+    lesson, explorers, exercises, widgets, approval               what the notebooks show and ask
+    cases.relay, formula, attribution                             what notebooks 00 and 07 compare
+    plots, pictures, trace, report, book                          figures, stories, pages
+    cli, check                                                    the command
 """
 
 from __future__ import annotations

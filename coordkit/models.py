@@ -40,7 +40,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 from coordkit import forms
 from coordkit.prices import Prices, list_price
 from coordkit.prompt import Prompt
-from coordkit.responses import Kept, Responses
+from coordkit.response_cache import Kept, ResponseCache
 
 SIMULATED = "simulated"
 TIMEOUT = 60.0  # seconds that a request may take
@@ -251,7 +251,7 @@ class MeteredChatModel(BaseChatModel):
     label: str
     endpoint: str = "default"
     sampling: dict[str, Any] = Field(default_factory=dict)
-    responses: Responses = Field(default_factory=Responses, exclude=True, repr=False)
+    responses: ResponseCache = Field(default_factory=ResponseCache, exclude=True, repr=False)
     meter: Meter = Field(default_factory=lambda: Meter(None), exclude=True, repr=False)
     sample: int = 0
     resends: int = 0
@@ -539,7 +539,7 @@ def status_of(error: BaseException) -> int | None:
 def make(
     spec: str | BaseChatModel = SIMULATED,
     *,
-    cache: Path | Responses | None = None,
+    cache: Path | ResponseCache | None = None,
     prices: Prices | None = None,
     budget: float | None = None,
     replay: bool = False,
@@ -588,7 +588,7 @@ def make(
         label=label,
         endpoint=endpoint_of(address),
         sampling=sampling,
-        responses=cache if isinstance(cache, Responses) else Responses(cache),
+        responses=cache if isinstance(cache, ResponseCache) else ResponseCache(cache),
         meter=Meter(prices or list_price(label), budget),
         sample=sample,
         resends=RESENDS if getattr(inner, "max_retries", None) == 0 else 0,

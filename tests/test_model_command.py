@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from coordkit.cli import app
 from coordkit.faults import Simulation
-from coordkit.responses import Responses
+from coordkit.response_cache import ResponseCache
 from coordkit.serve import Options, Served, serving
 
 CANARY = "sk-canary-0123456789abcdef"
@@ -129,7 +129,7 @@ def test_a_budget_stops_and_the_same_command_with_a_higher_one_pays_for_the_rest
     assert "stopped before the budget of 0.03 USD" in told and "USD spent" in told
     assert "trials of billing are kept" in told
     assert "the same command with a higher --budget-usd goes on, and what is paid is kept" in told
-    responses = Responses(tmp_path / "runs" / "responses.sqlite")
+    responses = ResponseCache(tmp_path / "runs" / "responses.sqlite")
     paid = sum(responses.count("openai:stand-in").values())
     rest = sent(call(*options, *PRICED, "--budget-usd", "1"))
     assert paid > 0 and paid + rest == sent(call(*command, *PRICED, "--runs", tmp_path / "all"))

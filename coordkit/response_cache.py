@@ -51,7 +51,7 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(0.02)
 
 
-class Responses:
+class ResponseCache:
     """The file of responses; any number of threads and of processes may use it.
 
     Two processes that ask the same at the same moment both send it; threads of one send it once.
