@@ -14,12 +14,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from hashlib import blake2b
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ import pandas as pd
 from joblib import Parallel, delayed
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphRecursionError
 from langgraph.types import Command
 
-from coordkit.cases import UnknownCase, blaming, load_case, source_of
-from coordkit.cases.base import Case, Task
+from coordkit.cases import UnknownCase, blaming, fingerprint, load_case
+from coordkit.cases.base import Case, Evidence, Task
 from coordkit.data.sample import SAMPLES
 from coordkit.faults import TRANSPORT, Simulation
 from coordkit.layers import LAYERS
@@ -44,11 +45,11 @@ from coordkit.layers.planning import SKILLS
 from coordkit.layers.state import RunState
 from coordkit.models import SIMULATED, MeteredChatModel
 from coordkit.prices import Prices
-from coordkit.prompt import Prompt
+from coordkit.prompt import Prompt, text_of
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace, build, trial_id
 
-DATA_FILES = (".csv", ".md", ".toml", ".xlsx", ".parquet", ".sta", ".mt940", ".xml")
+DATA_FILES = {".csv", ".toml", ".xlsx", ".parquet", ".sta", ".mt940", ".xml"}
 BLOCK = 100  # tasks per unit of work: seconds of computing, and what a crash can lose
 REMOTE_BLOCK = 5  # of a model that is waited for; its responses are kept one by one besides
 CONCURRENCY = 4  # requests under way at a time to such a model
@@ -89,12 +90,16 @@ class Settings:
     version: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
-        data = Path(self.data) if self.data else SAMPLES / self.case
-        code = _digest(Path(__file__).parent, ".py", ".csv")
-        libraries = json.dumps(versions())
-        text = _digest(data, *DATA_FILES) + code + libraries
-        if own := source_of(self.case):
-            text += own.read_text(encoding="utf-8")
+        data = Path(self.data) if self.data else None
+        package, libraries = Path(__file__).parent, json.dumps(versions())
+        code = _digest(package, [*package.rglob("*.py"), *package.rglob("*.csv")])
+        if ":" in self.case:
+            held = fingerprint(self.case, data)
+        else:  # of a folder's files only those that are read: results may be kept in it, too
+            folder = data or SAMPLES / self.case
+            tables = [path for path in folder.glob("*") if path.suffix.lower() in DATA_FILES]
+            held = _digest(folder, [*tables, *folder.glob("*/*.md")])
+        text = held + code + libraries
         object.__setattr__(self, "version", blake2b(text.encode(), digest_size=8).hexdigest())
 
     def key(self) -> str:
@@ -109,10 +114,10 @@ class Settings:
         return data
 
 
-def _digest(folder: Path, *suffixes: str) -> str:
-    """A fingerprint of the files in a folder: results outlive neither their data nor their code."""
+def _digest(folder: Path, paths: Iterable[Path]) -> str:
+    """A fingerprint of files of a folder: results outlive neither their data nor their code."""
     digest = blake2b(digest_size=8)
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in suffixes and p.is_file()):
+    for path in sorted(paths):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -236,12 +241,13 @@ class Bench:
     def twin(self) -> Bench | None:
         """The same bench on a model that never slips; None for a real model.
 
-        It acts in an environment of its own, so that what a trial did stays there to be looked at.
+        Its reviewer never errs. It acts in an environment of its own, so that what a trial did
+        stays there to be looked at.
         """
         if (model := faultless(self.at.model)) is None:
             return None
         at = replace(self.at, model=model, environment=self.at.case.environment())
-        return Bench(at, self.approver)
+        return Bench(at, SimulatedReviewer(accuracy=1, fatigue=0))
 
 
 def failure_of(bench: Bench, task: Task, state: RunState) -> str:
@@ -310,7 +316,8 @@ COLUMNS = {
     "failed": "the environment's final state is wrong, or the task was not completed",
     "failure": "what is wrong, in one term; empty for a success",
     "loud": "failed visibly: crashed, held, rejected or out of budget; other failures are silent",
-    "cause": "why it failed: slip mode@step, or what was missing; empty for a success",
+    "cause": "why it failed, as `cause_of` has it: a slip as mode@step, what was missing, misread, "
+    "...; empty for a success",
     "escalated": "a person was asked",
     "decision": "what the reviewer, or the house rules, decided",
     "calls": "model calls, failed deliveries included",
@@ -337,8 +344,8 @@ def fault_book(recorder: Recorder, state: RunState, failed: bool) -> list[dict[s
         {"mode": error.mode, "step": error.request.step, "attempt": error.request.attempt}
         for error in lost
     ]
-    crashed = lost[-1:] if state["status"] == "crashed" else []
-    ended_by = {(error.request.step, error.request.attempt) for error in crashed}
+    last = [e for e in lost[-1:] if (state["status"], state["problem"]) == ("crashed", str(e))]
+    ended_by = {(error.request.step, error.request.attempt) for error in last}
     sent_back = _sent_back(recorder) if faults else set()
     for fault in faults:
         step, attempt = fault["step"], fault["attempt"]
@@ -374,10 +381,11 @@ def cause_of(
 ) -> str:
     """Why a trial failed.
 
-    Slips are the cause if the same trial succeeds without any (a but-for test): the one that was
-    shipped, or ``several slips``; in a loud failure the one of the whole call, or else the last.
-    Otherwise what was missing is the cause, as far as the model could tell that it was; else
-    ``misread``.
+    ``reviewer`` if a person was asked. Otherwise slips are the cause if the same trial succeeds
+    without any (a but-for test): the one that was shipped, or ``several slips``; in a loud failure
+    the one of the whole call, or else the last. A trial that fails without slips, too, is judged by
+    that: ``unapproved``, ``posted twice``, what was ``missing`` as far as the model could tell, or
+    how the run ended (such as ``held``); else ``misread``.
 
     ``misread`` is all that goes wrong without a slip and without a guess: mostly a message whose
     intent is not understood, but also an answer from what was shown where something else was not.
@@ -387,25 +395,25 @@ def cause_of(
     """
     if (state.get("verdict") or {}).get("reason"):
         return "reviewer"
-    shipped = [f for f in book if f["fate"] == "shipped"]
-    without_slips = failure
-    if shipped:
-        twin = bench.twin
-        without_slips = failure_of(twin, task, twin.run(task, trial)) if twin else "unknown"
-    if not without_slips:
-        if len(shipped) > 1 and state["status"] not in LOUD:
+    shipped, twin = [f for f in book if f["fate"] == "shipped"], bench.twin
+    if shipped and twin:
+        recorder, loud = Recorder(), state["status"] in LOUD
+        state = twin.run(task, trial, recorder)
+        failure = failure_of(twin, task, state)
+        if not failure and len(shipped) > 1 and not loud:
             return "several slips"  # which of them was needed is not looked into
-        of_call = [f for f in shipped if f["step"] == GENERALIST]
-        culprit = (of_call or shipped)[-1] if state["status"] in LOUD else shipped[0]
-        return f"{culprit['mode']}@{culprit['step']}"
-    if without_slips in ("unapproved", "posted twice"):
-        return without_slips
+        if not failure:
+            of_call = [f for f in shipped if f["step"] == GENERALIST]
+            culprit = (of_call or shipped)[-1] if loud else shipped[0]
+            return f"{culprit['mode']}@{culprit['step']}"
+    if failure in ("unapproved", "posted twice"):
+        return failure
     guessed = {g for m in recorder.replies for g in m.response_metadata.get("guessed", [])}
     if guessed:
         return "missing: " + ", ".join(sorted(guessed))
     if state["status"] != "done":
         return state["status"]
-    return "misread" if faultless(bench.at.model) else "unknown"
+    return "misread" if twin else "unknown"
 
 
 # --- many trials ---------------------------------------------------------------------------------
@@ -424,6 +432,49 @@ def simulated_model(case: Case, simulation: Simulation | None = None) -> Simulat
             "model cannot answer; add one, or name a model of yours"
         )
     return SimulatedChatModel(skills=skills, simulation=simulation or Simulation())
+
+
+def rehearse(settings: Settings) -> None:
+    """Let the simulated model do one task of a case of one's own without slips: it must manage.
+
+    What a skill or a check does wrong would look like a result otherwise.
+
+    Args:
+        settings: they name the case.
+
+    Raises:
+        UnknownCase: if a skill is missing, its answer does not fit, or a look-up or check fails.
+        CaseFailed: if its code raises an error.
+    """
+    case, recorder, problem = case_of(settings), Recorder(), ""
+    model = simulated_model(case)
+    task = next(task for task in case.tasks if not task.repeated)
+    with blaming(settings.case, task.id):
+        bench = make_bench(settings, Stack.rung(4), faultless(model))
+        state = bench.run(task, recorder=recorder)
+        results = [text_of(m) for m in chain(*recorder.prompts) if isinstance(m, ToolMessage)]
+        if failed := next((text for text in results if text.startswith("error: ")), ""):
+            problem = f"a skill's look-up fails, {failed}"
+        elif state["status"] != "done":
+            step = state.get("draft", {}).get("step", "a step")
+            problem = f"at {step}, with no slip: {state['problem']}"
+        else:
+            problem = _wrong_check(bench, task, state["answers"])
+    if problem:
+        raise UnknownCase(f"case '{settings.case}', task {task.id}: {problem}")
+
+
+def _wrong_check(bench: Bench, task: Task, answers: Mapping[str, Any]) -> str:
+    """What a check returns, if that is no list of texts."""
+    for step in bench.at.case.steps:
+        inputs = {name: answers[name] for name in step.needs}
+        evidence = Evidence(task.fields, inputs, frozenset(), bench.at.environment)
+        for check in bench.at.case.checks().get(step.name, ()):
+            found: Any = check(answers[step.name], evidence)
+            if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+                name = getattr(check, "__name__", check)
+                return f"check {name} of {step.name} must return a list of texts, not {found!r}"
+    return ""
 
 
 @lru_cache(maxsize=1)
@@ -501,11 +552,10 @@ def _run_block(
         _settle_in()
     with blaming(settings.case):
         bench = _own_bench(settings, block.stack, model)
-        rows = [
-            run_trial(bench, task, trial, settings.prices)
-            for task in bench.at.case.tasks[block.start : block.start + block.size]
-            for trial in range(settings.trials)
-        ]
+    rows = []
+    for task in bench.at.case.tasks[block.start : block.start + block.size]:
+        with blaming(settings.case, task.id):
+            rows += [run_trial(bench, task, k, settings.prices) for k in range(settings.trials)]
     _write(pd.DataFrame(rows, columns=list(COLUMNS)), folder / block.file)
     return len(rows)
 
@@ -584,8 +634,7 @@ def run(
     settings = with_model(settings, model) if model else settings
     case = case_of(settings)
     if model is None and ":" in settings.case:
-        with blaming(settings.case):
-            simulated_model(case)  # that it lacks a skill is told before anything is done
+        rehearse(settings)
     stacks = list(dict.fromkeys(Stack(stack.layers) for stack in stacks))  # or rows would double
     folder = runs / f"{settings.case.replace(':', '.')}-{settings.key()}"
     folder.mkdir(parents=True, exist_ok=True)

@@ -68,8 +68,9 @@ errs.</dd>
 <dt>cost, seconds</dt><dd>Counted tokens, calls and reviews times the price table in the settings;
 a model of cost and latency, not the simulation's own time. Unknown costs: the price table lacks the
 model; give --price-in and --price-out.</dd>
-<dt>cause</dt><dd>A slip is the cause if the same trial succeeds without slips; otherwise it is what
-was missing from the prompts.</dd>
+<dt>cause</dt><dd>A slip is the cause if the same trial succeeds without slips. Otherwise it is what
+the trial without slips lacked in its prompts, a misread message, an action that nobody approved, a
+line posted twice, or how the run ended; <em>reviewer</em>: a person was asked.</dd>
 <dt>fate of a fault</dt><dd><em>Repaired</em>: a check sent it back, or a retry got through.
 <em>Escalated</em>: a person was asked and the trial succeeded. <em>Shipped</em>: the trial failed.
 <em>Harmless</em>: none of these.</dd>

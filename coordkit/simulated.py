@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import blake2b
 from inspect import signature
 from typing import Any
@@ -52,6 +53,16 @@ ALL_MODES = [*SLIPS, *WHOLE_CALL]
 Skill = Callable[[Prompt], Answer | list[Call]]
 
 
+def bare(name: str) -> str:
+    """The name of a step or of its schema, as the two are compared: look_up and LookUp are one."""
+    return name.replace("_", "").lower()
+
+
+@lru_cache(maxsize=16)
+def _by_bare_name(skills: tuple[str, ...]) -> dict[str, str]:
+    return {bare(skill): skill for skill in skills}
+
+
 class ModelUnavailable(Exception):
     """A transport fault, as a provider's client raises it: nothing came back. Worth a retry."""
 
@@ -67,8 +78,8 @@ class SimulatedChatModel(BaseChatModel):
 
     Args:
         skills: response-schema name -> function from the prompt to the answer, or to the look-ups
-            it wants first. A schema whose properties are all such names in lower case (the
-            names of the steps) is a call for many answers at once.
+            it wants first. A schema whose properties are all such names, however written (look_up
+            for LookUp: the names of the steps), is a call for many answers at once.
         simulation: reliability, correlation and the other settings of the dice.
         dice: False gives the same model without slips.
     """
@@ -150,8 +161,8 @@ class SimulatedChatModel(BaseChatModel):
         if function["name"] in self.skills:
             return [function["name"]]
         properties = list(function.get("parameters", {}).get("properties", {}))
-        known = properties and all(p.capitalize() in self.skills for p in properties)
-        return properties if known else []
+        known = _by_bare_name(tuple(self.skills))
+        return properties if properties and all(bare(p) in known for p in properties) else []
 
 
 # LangChain inspects it at every call, to see whether it takes a run manager.
@@ -186,7 +197,8 @@ class _Turn:
         whole: Answer = {}
         for name in asked:  # one call for many answers: each builds on those before it
             part = self.schema["parameters"]["properties"][name]
-            answer = self._answer(name.capitalize(), name, part, asked=len(asked))
+            skill = _by_bare_name(tuple(self.model.skills))[bare(name)]
+            answer = self._answer(skill, name, part, asked=len(asked))
             assert isinstance(answer, dict)
             self.prompt.answers[name] = whole[name] = answer
         return self._submit(whole)
