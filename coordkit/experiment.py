@@ -11,11 +11,12 @@ import json
 import multiprocessing
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from hashlib import blake2b
@@ -651,8 +652,9 @@ def run(
         for rows in _run_blocks(settings, todo, folder, processes, asked):
             done += rows
             progress(done, total)
-    table = _collect(folder, whole, stacks, blocks)
-    _write_manifest(settings, sorted({*whole, *(s.label for s in [*graphs, *stacks])}), folder)
+    with _alone_in(folder):
+        table = _collect(folder, whole, stacks, blocks)
+        _write_manifest(settings, sorted(_finished(folder / "trials.parquet")), folder)
     return table, folder
 
 
@@ -700,19 +702,30 @@ def _finished(path: Path) -> dict[str, pd.DataFrame]:
     return _by_stack(pd.read_parquet(path)) if path.exists() else {}
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder until this ends, or this process does.
+
+    SQLite's lock is the same on every system.
+    """
+    with closing(sqlite3.connect(folder / ".lock", timeout=600, isolation_level=None)) as lock:
+        lock.execute("BEGIN EXCLUSIVE")
+        yield
+
+
 def _collect(
     folder: Path, whole: dict[str, pd.DataFrame], stacks: Sequence[Stack], blocks: Sequence[Block]
 ) -> pd.DataFrame:
     """Put the parts together, keep them as one file, and drop the parts."""
-    parts = whole | _finished(folder / "trials.parquet")  # another notebook may have been quicker
+    parts = whole | _finished(folder / "trials.parquet")  # another run may have been quicker
     files = [folder / block.file for block in blocks if block.stack.label not in parts]
     if files:
         parts |= _by_stack(pd.concat(map(pd.read_parquet, files), ignore_index=True))
     for stack in stacks:
         parts.setdefault(stack.label, parts[stack.acts_as.label].assign(stack=stack.label))
     _write(pd.concat(parts.values(), ignore_index=True), folder / "trials.parquet")
-    for file in files:
-        file.unlink(missing_ok=True)
+    for block in blocks:
+        (folder / block.file).unlink(missing_ok=True)
     return pd.concat([parts[s.label] for s in stacks], ignore_index=True)
 
 

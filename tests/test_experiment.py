@@ -330,6 +330,67 @@ def test_a_crash_does_not_forget_what_was_repaired_before_it() -> None:
     assert seen >= 3
 
 
+def test_a_delivery_that_got_through_is_not_blamed_for_another_crash() -> None:
+    """A lost delivery is repaired by the next one, also if a garbled answer ends the run later."""
+    both = Simulation(0.6, mix={"timed_out": 1.0, "malformed_json": 1.0})
+    seen = 0
+    for rung in (3, 4):
+        bench = make_bench(Settings("billing", tasks=60, simulation=both), Stack.rung(rung))
+        for task in bench.at.case.tasks:
+            row = run_trial(bench, task)
+            garbled = [f for f in book(row) if f["mode"] == "malformed_json"]
+            if row["failure"] != "crashed" or not garbled:
+                continue
+            lost = [f for f in book(row) if f["mode"] == "timed_out"]
+            assert {f["fate"] for f in lost} <= {"repaired"}, row
+            assert not row["cause"].startswith("timed_out"), row
+            seen += bool(lost)
+    assert seen >= 5
+
+
+def test_what_the_checks_sent_back_is_repaired_also_where_one_prompt_asks_for_all() -> None:
+    stack = Stack.of("context", "state", "verification")
+    bench = make_bench(Settings("billing", tasks=150, simulation=SLIPPERY), stack)
+    fates = Counter[str]()
+    for task in bench.at.case.tasks:
+        recorder = Recorder()
+        log = bench.run(task, recorder=recorder).get("log", [])
+        again = {note["attempt"] for note in log if note.get("rejected") == "again"}
+        for fault in book(run_trial(bench, task)):
+            if fault["step"] != GENERALIST or fault["mode"] not in TRANSPORT:
+                sent_back = fault["attempt"] in again
+                assert (fault["fate"] == "repaired") == sent_back, fault
+                fates[fault["fate"]] += 1
+    assert fates["repaired"] >= 20 and fates["harmless"] + fates["shipped"] >= 20
+
+
+def test_without_slips_the_cause_is_what_the_trial_without_slips_lacked() -> None:
+    """Known-bad: the guesses of the slipped run, which may end before anything is read."""
+    simulation, seen = Simulation(0.85), 0
+    bench = make_bench(Settings("support", tasks=120, simulation=simulation), Stack.rung(0))
+    for task in bench.at.case.tasks:
+        row = run_trial(bench, task)
+        shipped = any(fault["fate"] == "shipped" for fault in book(row))
+        if not shipped or "@" in row["cause"] or row["cause"] in ("several slips", "unapproved"):
+            continue
+        assert bench.twin
+        recorder = Recorder()
+        bench.twin.run(task, 0, recorder)
+        lacked = {g for m in recorder.replies for g in m.response_metadata["guessed"]}
+        assert row["cause"] == (f"missing: {', '.join(sorted(lacked))}" if lacked else "misread")
+        seen += 1
+    assert seen >= 20
+
+
+def test_a_person_who_errs_in_the_trial_without_slips_hides_no_slip() -> None:
+    settings = Settings("billing", reviewer_accuracy=0)
+    bench = make_bench(settings, Stack.of("context", "planning", "execution", "human"))
+    # Its slips keep a person from being asked who would be, and would err.
+    (task,) = (task for task in bench.at.case.tasks if task.id == "BNK-001773")
+    row = run_trial(bench, task)
+    assert not row["escalated"] and row["cause"] == "several slips"
+
+
 def test_a_call_for_everything_that_crashes_is_the_cause_and_not_a_slip_in_it() -> None:
     garbled = {"malformed_json": 0.5, "transposed_digits": 0.5}
     simulation = Simulation(reliability=0.6, mix=garbled)
@@ -439,7 +500,7 @@ def test_one_row_per_trial_in_the_order_of_stacks_and_feed(undisturbed: pd.DataF
 def test_two_processes_give_the_same_table(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
     table, folder = run(SETTINGS, THREE, tmp_path, processes=2)
     pd.testing.assert_frame_equal(table, undisturbed)
-    assert {path.name for path in folder.iterdir()} == {"trials.parquet", "manifest.json"}
+    assert {path.name for path in folder.iterdir()} == {".lock", "manifest.json", "trials.parquet"}
 
 
 def test_the_size_of_blocks_changes_nothing(
@@ -622,6 +683,27 @@ def test_one_graph_is_measured_once_and_told_for_each_of_its_stacks(
 # --- the manifest and the key --------------------------------------------------------------------
 
 
+def test_commands_that_run_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom coordkit.experiment import Settings, run\n"
+        "from coordkit.stack import Stack\n"
+        "run(Settings('billing', tasks=10), [Stack.of(*sys.argv[2:])], Path(sys.argv[1]), 1)\n"
+    )
+    stacks = (["context"], ["context", "verification"], ["context", "verification"], ["state"])
+    for _ in range(2):
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        together = [subprocess.Popen([*command, *layers]) for layers in stacks]
+        assert [process.wait() for process in together] == [0, 0, 0, 0]
+        (folder,) = tmp_path.iterdir()
+        table = pd.read_parquet(folder / "trials.parquet")
+        labels = {"context": 10, "context+verification": 10, "state": 10}
+        assert table["stack"].value_counts().to_dict() == labels
+        assert not list(folder.glob("part-*"))
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        assert manifest["stacks"] == sorted(labels)
+        shutil.rmtree(folder)
+
+
 def test_the_manifest_says_what_was_measured(tmp_path: Path) -> None:
     settings = replace(SETTINGS, tasks=3)
     run(settings, THREE[:1], tmp_path, processes=1)
@@ -676,6 +758,15 @@ def test_an_edit_of_the_data_is_another_experiment(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     after = Settings("billing", data=str(tmp_path))
     assert before.key() != after.key() and before != after
+    (tmp_path / "payments.csv").rename(tmp_path / "payments.CSV")
+    capitals = Settings("billing", data=str(tmp_path)).key()
+    with (tmp_path / "payments.CSV").open("a", encoding="utf-8") as file:
+        file.write("\n")
+    edited = Settings("billing", data=str(tmp_path)).key()
+    assert edited != capitals, "a file that is read counts, however its name is written"
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "trials.parquet").write_bytes(b"")
+    assert Settings("billing", data=str(tmp_path)).key() == edited, "results in it are no data"
 
 
 def test_an_edit_of_the_code_is_another_experiment(

@@ -474,6 +474,15 @@ def test_checks_pass_what_is_right(month: Billing, step: str) -> None:
     assert objections(month, step, RIGHT[step]) == []
 
 
+def test_an_unknown_customer_is_no_objection_and_hides_none(month: Billing) -> None:
+    """The schema wants it empty then, and nothing posted depends on it."""
+    unknown = {**MATCHED, "customer_id": ""}
+    assert objections(month, "match", unknown) == []
+    assert objections(month, "match", {**unknown, "amounts": [980.0]}) == [
+        "INV-30001 is over 1000.00 USD"
+    ]
+
+
 @pytest.mark.parametrize(
     ("step", "slip", "objection"),
     [
