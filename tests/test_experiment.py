@@ -383,7 +383,8 @@ def test_without_slips_the_cause_is_what_the_trial_without_slips_lacked() -> Non
 
 
 def test_a_person_who_errs_in_the_trial_without_slips_hides_no_slip() -> None:
-    settings = Settings("billing", reviewer_accuracy=0)
+    dice = Simulation(0.7, seed=1)
+    settings = Settings("billing", simulation=dice, reviewer_accuracy=0)
     bench = make_bench(settings, Stack.of("context", "planning", "execution", "human"))
     # Its slips keep a person from being asked who would be, and would err.
     (task,) = (task for task in bench.at.case.tasks if task.id == "BNK-001773")
