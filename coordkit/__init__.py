@@ -1,6 +1,6 @@
 """coordkit: six coordination layers for agents, built one at a time and measured.
 
-What is measured, and how, is an afternoon's reading (under 3,000 lines of code, 4,500 with
+What is measured, and how, is an afternoon's reading (under 3,000 lines of code, 4,600 with
 their prose), in this order; `coordkit trace support TKT-000077` tells one trial of it:
 
     prompt          what a model is shown, and how it is found again in the text of a request
@@ -19,7 +19,7 @@ their prose), in this order; `coordkit trace support TKT-000077` tells one trial
 The rest is there for a reader's own work and can be left alone until then:
 
     cases.support, language                                       the other case
-    data, ids, own_data, labelling                                your own tables
+    cases.own, data, ids, own_data, labelling                     your own case, your own tables
     models, forms, response_cache, prices, estimate, calibration  your own model
     serve                                                         the simulated model over HTTP
     lesson, explorers, exercises, widgets, approval               what the notebooks show and ask

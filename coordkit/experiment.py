@@ -448,7 +448,8 @@ def rehearse(settings: Settings) -> None:
         CaseFailed: if its code raises an error.
     """
     case, recorder, problem = case_of(settings), Recorder(), ""
-    model = simulated_model(case)
+    with blaming(settings.case):
+        model = simulated_model(case)
     task = next(task for task in case.tasks if not task.repeated)
     with blaming(settings.case, task.id):
         bench = make_bench(settings, Stack.rung(4), faultless(model))
