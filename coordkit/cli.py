@@ -557,8 +557,15 @@ def _agree(
     """Say what a run on a real model will cost and send where, and ask whether to go on."""
     from coordkit.estimate import estimate
 
+    cost = 0.0
     for settings in plans:
-        typer.echo(f"{settings.case}: {estimate(settings, stacks, chat)}", err=True)
+        typer.echo(f"{settings.case}: counting on the simulated model …", err=True)
+        planned = estimate(settings, stacks, chat)
+        typer.echo(f"{settings.case}: {planned}", err=True)
+        cost += planned.usd or 0.0
+    if chat.meter.budget is not None and cost > chat.meter.budget:
+        what = f"that is more than the budget of {chat.meter.budget:g} USD"
+        typer.echo(f"coordkit: {what}: the run will stop before its end", err=True)
     if kept := chat.responses.count(chat.label).get(chat.endpoint):
         where = f"{kept:,} responses of it are kept in {chat.responses.path}"
         typer.echo(f"{where}; what is among them costs nothing", err=True)

@@ -90,6 +90,7 @@ class Meter:
     Attributes:
         spent: USD, by the tokens that the endpoint reports; what may be billed unseen counts at
             its worst.
+        unseen, lost: the part of ``spent`` that is such, and how many requests it stands for.
         sent, kept: requests sent, and answers found among the responses kept before.
 
     Raises:
@@ -104,6 +105,7 @@ class Meter:
             )
         self.prices, self.budget = prices, budget
         self.spent, self.sent, self.kept = 0.0, 0, 0
+        self.unseen, self.lost = 0.0, 0
         self._in_flight: list[float] = []  # what each call under way can cost at worst
         self._silent = 0
         self._settled = threading.Condition()
@@ -133,7 +135,7 @@ class Meter:
             if not self._fits(worst):
                 raise BudgetReached(
                     f"stopped before the budget of {self.budget:g} USD would be exceeded: "
-                    f"{self.spent:.4f} USD spent, and the next call could cost {worst:.4f}; "
+                    f"{self._cost()} spent, and the next call could cost {worst:.4f}; "
                     "the same command with a higher --budget-usd goes on, and what is paid is kept"
                 )
             self._in_flight.append(worst)
@@ -153,8 +155,10 @@ class Meter:
         """Add the cost of a call; an answer also shows that the endpoint is there."""
         with self._settled:
             self._silent = 0 if answered else self._silent
-            if self.prices:
-                self.spent += self.prices.of_tokens(sent, received)
+            cost = self.prices.of_tokens(sent, received) if self.prices else 0.0
+            self.spent += cost
+            if not answered:
+                self.unseen, self.lost = self.unseen + cost, self.lost + 1
 
     def nothing_came(self, last: str) -> None:
         """Count a request that stayed without an answer.
@@ -167,8 +171,13 @@ class Meter:
             if self._silent >= GIVE_UP:
                 raise ModelProblem(f"{GIVE_UP} requests in a row got no answer; the last: {last}")
 
+    def _cost(self) -> str:
+        """What was spent, and how much of it for requests that may have been billed unseen."""
+        lost = f", {self.unseen:.4f} of it at worst for {self.lost:,} that got no answer"
+        return f"{self.spent:.4f} USD{lost if self.lost else ''}"
+
     def __str__(self) -> str:
-        cost = f"{self.spent:.4f} USD" if self.prices else "at unknown prices"
+        cost = self._cost() if self.prices else "at unknown prices"
         return f"{self.sent:,} requests sent ({cost}), {self.kept:,} answers from the cache"
 
 

@@ -127,7 +127,7 @@ def _describe_labels(tables: Tables, directory: Path) -> str:
     try:
         labelled: Labelled[Any] = label(tables, directory)
     except DataError as error:
-        return str(error)
+        return f"{TO_MEND}\n{error}"
     if not labelled.left_out:
         return str(labelled)
     name, key, columns = task_table(tables)

@@ -316,6 +316,9 @@ def test_every_delivery_that_may_be_billed_is_paid(monkeypatch: pytest.MonkeyPat
         assert model.invoke([HumanMessage("hello")]).text == "yes"
         assert model.meter.sent == 1 + len(errors)
         assert late * lost + once <= model.meter.spent < (late + 0.2) * lost + once, errors
+        assert model.meter.spent - model.meter.unseen == pytest.approx(once)
+        told = f"USD, {model.meter.unseen:.4f} of it at worst for {late} that got no answer)"
+        assert (told in str(model.meter)) == bool(late)
 
 
 def test_an_answer_that_was_cut_short_is_paid_and_kept() -> None:

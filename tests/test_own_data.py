@@ -188,6 +188,15 @@ def test_the_columns_sent_are_those_of_the_prompts_and_never_a_label(name):
     assert any(source.startswith(("terms/", "policies/")) for source in sent["documents"])
 
 
+def test_labels_that_are_wrong_are_to_be_mended_first(folder):
+    """The ladder would stop at them, so the command must not end well."""
+    (folder / "labels.csv").write_text("payment_id,kind,settles_invoice\nP9,unmatched,\n")
+    told = describe(folder, "billing")
+    assert "To be mended first:\nlabels.csv row 2, column payment_id: 'P9' is not among" in told
+    done = CliRunner().invoke(app, ["columns", str(folder), "billing"])
+    assert done.exit_code == 1 and done.output.strip() == told
+
+
 def test_a_run_says_how_many_tasks_are_left_out(folder, tmp_path):
     widget = picker(folder, "billing")
     widget.dropdowns["invoices", "amount"].value = "Brutto"
