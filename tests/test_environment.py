@@ -135,6 +135,14 @@ def test_words_in_every_text_do_not_decide_a_search() -> None:
     assert found == ["[notes/77] payment number77"]
 
 
+def test_a_word_is_common_from_a_tenth_of_many_texts_and_twenty_more() -> None:
+    words = [("seldom" if i < 70 else "often" if i < 141 else "late") for i in range(500)]
+    documents = {f"notes/{i}": f"{word} number{i}" for i, word in enumerate(words)}
+    search = Environment({}, documents).search
+    assert len(search("seldom number499", 9)) == 9  # 70 of 500 have it: it is looked for
+    assert search("often number499", 9) == ["[notes/499] late number499"]  # 71 have it
+
+
 # --- what a trial does ---------------------------------------------------------------------------
 
 

@@ -64,6 +64,7 @@ def test_examples_have_the_forms_of_the_table_and_nobodys_digits(ids, examples) 
         (("RE-5002",), "Rechnungs-Nr. 5003, Rechnungsnr.5004", ["RE-5003", "RE-5004"]),
         (("RE-5002",), "Rechnungsnummer 5003, Invoices 5004", ["RE-5003", "RE-5004"]),
         (("RE-5002",), "invoice id 5003 of RE 30.06.2026", ["RE-5003"]),
+        (("RE-998",), "Rechnung 997 and invoice no. 996", ["RE-997", "RE-996"]),
         (("RE-2",), "invoice: 2 parcels", []),  # of so short a number only the letters tell
         (("12345678901234567890123",), "98765432109876543210987", ["98765432109876543210987"]),
         (("5002",), "for 5002 and 5003", ["5002", "5003"]),

@@ -7,6 +7,7 @@ import pytest
 from coordkit.cases import load_case
 from coordkit.data import DataError, generate_support, read_billing, read_support, write_dataset
 from coordkit.data.sample import SAMPLES
+from coordkit.data.tables import read_labels
 from coordkit.labelling import (
     DOUBTFUL,
     RULE,
@@ -243,6 +244,21 @@ def test_support_tickets_are_labelled_by_the_same_way(tmp_path):
     task = next(task for task in case.tasks if task.id == first)
     assert task.labels["intents"] == labels["intents"].split(";")
     assert not any(case.wrong(t, case.actions(case.reference(t))) for t in case.tasks)
+
+
+def test_a_labels_file_may_lack_the_order_and_the_line_but_not_the_refund(tmp_path):
+    write_dataset(generate_support(60, 0), tmp_path)
+    tables = read_support(tmp_path)
+    first = str(tables.tickets["ticket_id"][0])
+    (tmp_path / "labels.csv").write_text(
+        f"ticket_id,intents,refund_amount\n{first},product_question,0.00\n"
+    )
+    (said,) = read_labels(tmp_path, tables).to_dict("records")
+    assert said.pop("ticket_id") == first and said.pop("refund_amount") == 0
+    assert said == {"intents": "product_question", "order_id": "", "invoice_line": ""}
+    (tmp_path / "labels.csv").write_text(f"ticket_id,intents\n{first},product_question\n")
+    with pytest.raises(DataError, match="row 1, column refund_amount: is missing"):
+        read_labels(tmp_path, tables)
 
 
 def test_the_widget_saves_shows_what_is_wrong_and_moves_on(folder):

@@ -105,6 +105,17 @@ def test_the_intents_of_a_message_are_those_of_its_sentences(classifier):
     assert probability == min(p for label, p in asked if label in intents)
 
 
+def test_a_sentence_of_which_no_intent_is_more_likely_than_not_asks_for_nothing(classifier):
+    sure, doubtful = "I want a refund.", []
+    for text in TEXTS:
+        label, probability = classifier.predict(text)
+        if label not in ("refund", "smalltalk") and 0.45 < probability <= 0.5:
+            doubtful.append(text)
+    assert len(doubtful) > 10
+    alone = classifier.intents(sure)
+    assert all(classifier.intents(f"{sure} {text}") == alone for text in doubtful)
+
+
 @pytest.mark.parametrize("message", ["Thank you very much.", "Hi team. Thanks a lot.", ""])
 def test_small_talk_alone_still_gets_the_likeliest_intent(classifier, message):
     (intent,), probability = classifier.intents(message)

@@ -435,6 +435,18 @@ def test_a_wrong_call_looks_up_something_else_and_that_is_all_it_gets() -> None:
     assert after.tool_calls[0]["name"] == "Narrow"  # it does not look up again
 
 
+def test_whoever_was_misled_by_a_wrong_call_is_not_as_sure_as_one_who_is_right() -> None:
+    """Even where the answer comes out the same: it rests on what the wrong call returned."""
+    mix = {"wrong_tool_or_step": 1.0}
+    _, misled = ask_many(narrow_after_looking, Narrow, 20, TOOLS, mix=mix, **ALWAYS)
+    _, sound = ask_many(narrow_after_looking, Narrow, 20, TOOLS, reliability=1.0)
+    assert [*map(submitted, misled)] == [*map(submitted, sound)]
+    for i, replies in enumerate(zip(misled, sound, strict=True)):
+        asked = Request(f"billing/T-{i}", "match")
+        told = [reply.tool_calls[0]["args"]["confidence"] for reply in replies]
+        assert told == [confidence(PERFECT, asked, right) for right in (False, True)]
+
+
 # --- one call for many answers -------------------------------------------------------------------
 
 

@@ -165,10 +165,14 @@ def _rank(path: Path, table: Table) -> int:
 
 
 def no_file(directory: Path, table: Table) -> tuple[str, Lines]:
-    """A table that is needed and has no file: what to do, and the line for columns.toml."""
+    """A table that is needed and has no file: what to do, and the line for columns.toml.
+
+    A file called like a table of ours, such as labels.csv or examples.csv, is not another.
+    """
     ours = f"{table.name}.csv: is missing from {directory}; add it (or .xlsx, .parquet)"
     lines: Lines = {}
-    there = {path.stem: path.name for path in _files(directory) if path.stem not in FILE_NAMES}
+    taken = {known.name for known in ALL_TABLES}
+    there = {path.stem: path.name for path in _files(directory) if path.stem not in taken}
     if not there:
         return f"{ours}; the folder holds no other table", lines
     near = there.get(nearest(there, [table.name, *FILE_NAMES[table.name].split()]), "")

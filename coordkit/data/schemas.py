@@ -282,6 +282,7 @@ SUPPORT_LABEL_FILE = Table(
         invoice_line=ANY,
     ),
     key="ticket_id",
+    optional=("order_id", "invoice_line"),
     refers={"ticket_id": ("tickets", "ticket_id"), "order_id": ORDER, "invoice_line": LINE},
     required=False,
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import prod
 
 import plotly.graph_objects as go
 
 from coordkit.faults import Simulation
 from coordkit.plots import BLUE, GREEN, GREY, VERMILION, titled_figure
-from coordkit.reliability import Pipeline, check_count, check_fractions, end_to_end
+from coordkit.reliability import check_count, check_fractions, pass_hat_k
 from coordkit.widgets import Dial, Explorer, Shown
 
 MOST = 12  # answers on the axis
@@ -32,13 +33,14 @@ class Division:
     calls: int
 
 
-def repeated_questions(steps: int) -> int:
-    """Re-asks in a chain whose every step needs all earlier answers and is told only the last.
+def repeated_questions(steps: int) -> list[int]:
+    """Re-asks of each answer in a chain whose steps need all earlier ones and are told the last.
 
-    Step k lacks k - 2 answers, and its question carries what it has at hand; summed over the chain
-    that is (n - 1)(n - 2) / 2. Billing has 4 steps and 3 re-asks.
+    Step k lacks k - 2 answers, and its question carries what it has at hand. So answer k of n is
+    asked for again by the n - k - 1 steps behind the one that is told it, in all
+    (n - 1)(n - 2) / 2 times. Billing has 4 steps and re-asks 2, 1, 0 and 0 times.
     """
-    return (steps - 1) * (steps - 2) // 2
+    return [max(0, steps - k - 1) for k in range(1, steps + 1)]
 
 
 def divide(
@@ -56,22 +58,25 @@ def divide(
 
     Returns:
         All three assume that a wrong answer anywhere spoils the task, which is harsher than the
-        graphs: there, many slips turn out to be harmless.
+        graphs: there, many slips turn out to be harmless. Answers slip independently, but asking
+        for one again meets its difficulty again: the n calls for it are all right with
+        probability pass^n.
 
     Raises:
         ValueError: if a probability or a count is outside its range.
     """
+    check_count("answers", answers, 1)
     check_count("deliveries", deliveries, 1)
     check_fractions(transport=transport)
     alone = Simulation(reliability, crowding=crowding).step_reliability(answers)
-    arrives, again = 1 - transport**deliveries, repeated_questions(answers)
-    shared = Pipeline(answers, reliability, USUAL.correlation)
-    asking = replace(shared, reasks=again / answers)
+    arrives = 1 - transport**deliveries
+    calls = [1 + again for again in repeated_questions(answers)]
+    all_right = prod(pass_hat_k(reliability, USUAL.correlation, made) for made in calls)
     return Division(
         one_prompt=(1 - transport) * alone**answers,
-        chain=end_to_end(shared).success * arrives**answers,
-        reasking=end_to_end(asking).success * arrives ** (answers + again),
-        calls=answers + again,
+        chain=(reliability * arrives) ** answers,
+        reasking=all_right * arrives ** sum(calls),
+        calls=sum(calls),
     )
 
 

@@ -336,6 +336,18 @@ def test_a_missing_file_names_those_that_are_there(tmp_path):
         read_billing(tmp_path)
 
 
+def test_what_labels_and_examples_are_called_is_not_offered_for_a_missing_table(tmp_path):
+    for name in ("labels.csv", "examples.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    with pytest.raises(DataError) as caught:
+        read_billing(tmp_path)
+    assert str(caught.value).count("; the folder holds no other table") == 2
+    (tmp_path / "Juni.csv").write_text("a\n1\n")
+    with pytest.raises(DataError) as caught:
+        read_billing(tmp_path)
+    assert str(caught.value).count("say which of 'Juni.csv' it is") == 2
+
+
 def test_two_files_for_one_table_are_a_question(tmp_path):
     for name in ("Bank.csv", "Zahlungen.csv"):
         (tmp_path / name).write_text("a\n1\n")

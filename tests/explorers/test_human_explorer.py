@@ -17,6 +17,8 @@ from coordkit.explorers.human import (
     risk_coverage,
     tired_reviews,
 )
+from coordkit.faults import Simulation
+from coordkit.layers.human import reason_to_ask
 from coordkit.stack import Stack, Workplace, build
 
 TRIALS = pd.DataFrame(
@@ -37,6 +39,14 @@ def test_operate_counts_reviews_failures_and_money() -> None:
 
 def test_whoever_must_be_asked_is_asked_at_floor_zero() -> None:
     assert operate(TRIALS, 0, 1, 1, 1).escalated == pytest.approx(1 / 5)
+
+
+def test_a_confidence_at_the_floor_is_not_below_it_in_the_sliders_and_in_the_stack() -> None:
+    case = load_case("billing", tasks=1)
+    for confidence, floor, asked in ((0.4, 0.4, False), (0.4, 0.41, True)):
+        one = pd.DataFrame({"confidence": [confidence], "failed": [False], "must": [False]})
+        assert operate(one, floor, 1, 1, 1).escalated == asked
+        assert bool(reason_to_ask(case, "", {}, confidence, floor, risky=False)) == asked
 
 
 def test_risk_coverage_takes_the_most_confident_first() -> None:
@@ -155,6 +165,19 @@ def test_wrong_text_gives_one_line_and_loses_nothing(
     assert told in widget.status.value and "\n" not in widget.status.value
     assert widget.text.value == text and not widget.edit.disabled
     assert written(waiting_task)[0] == []
+    widget.reject.click()
+    assert "rejected" in widget.status.value
+
+
+def test_a_held_task_has_nothing_to_approve() -> None:
+    garbled = Simulation(reliability=0, correlation=0, mix={"malformed_json": 1})
+    at = make_bench(Settings("billing", tasks=1, simulation=garbled), Stack.rung(6)).at
+    held = at, at.case.tasks[0]
+    widget = widget_of(held)
+    assert "held" in widget.reason.value and widget.text.value == "{}"
+    assert widget.approve.disabled and not (widget.edit.disabled or widget.reject.disabled)
+    widget.approve.click()
+    assert "Waiting" in widget.status.value and written(held)[0] == []
     widget.reject.click()
     assert "rejected" in widget.status.value
 

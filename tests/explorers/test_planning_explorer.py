@@ -1,5 +1,7 @@
 """The router as a Markov chain: against a simulation, its closed form, and what must hold."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -92,7 +94,15 @@ def test_the_readout_says_what_the_figure_shows() -> None:
     shares = np.array([trace["y"] for trace in shown.traces[:3]])
     assert shares.shape == (3, LONGEST + 1) and shares.sum(axis=0) == pytest.approx(100)
     assert shares[0, 10] == pytest.approx(100 * exact[-1, 0])
-    assert f"{exact[:-1, 2].sum():.1f} router calls" in shown.text
+
+
+def test_the_readout_counts_a_call_for_each_hop_within_the_budget() -> None:
+    """A budget below the straight run is used up by most tasks, and not a hop more."""
+    assert "; 3.0 router calls a task" in respond(steps=6, budget=3, right=1.0, rho=0.3).text
+    for budget in (1, 5, 10):
+        _, hops = simulated(6, budget, 0.8, 0.32, 4_000)
+        (told,) = re.findall(r"([\d.]+) router calls", respond(6, budget, 0.8, 0.32).text)
+        assert float(told) == pytest.approx(hops, abs=0.15)
 
 
 def test_a_slider_moves_the_figure() -> None:

@@ -22,6 +22,9 @@ SAID = [
      r"billing +20\.3 +12\.3 +15\.3\nsupport +45\.7 +31\.7 +30\.3"),
     ("README.md", "specialists: 12.3 % and 31.7 %", "03_execution",
      r"billing +20\.3 +12\.3 .*\nsupport +45\.7 +31\.7 "),
+    ("02_planning", "4.7 calls more in billing, which has four steps, and 6.6 more in support",
+     "02_planning", r"billing without +10\.90 .*\n +with +6\.20 .*\n"
+     r" +ratio .*\nsupport without +14\.60 .*\n +with +8\.00 "),
     ("03_execution", "one billing payment in five and nearly every second", "03_execution",
      r"billing +20\.3 .*\nsupport +45\.7 "),
     ("04_state", "one billing payment in eight and one ticket in three", "04_state",
