@@ -92,7 +92,8 @@ def what_is_shown(settings: Settings) -> str:
     sent = columns_sent(case_of(settings))
     fields, documents = ", ".join(sent.pop("task")), sent.pop("documents")
     tables = "; ".join(f"{kind} ({', '.join(names)})" for kind, names in sent.items())
-    return f"every task's {fields}; where looked up, rows of {tables}, and {len(documents)} document{'s' * (len(documents) != 1)}"
+    count = f"{len(documents)} document{'' if len(documents) == 1 else 's'}"
+    return f"every task's {fields}; where looked up, rows of {tables}, and {count}"
 
 
 def confirm(planned: Estimate, ask: Callable[[str], str] = input, free_below: float = 0.0) -> bool:

@@ -170,6 +170,11 @@ def test_what_can_be_read_in_two_ways_is_settled_in_the_widget(folder):
 
 def test_the_command_tells_the_same(folder):
     done = CliRunner().invoke(app, ["columns", str(folder), "billing"])
+    assert done.exit_code == 1 and done.output.strip() == describe(folder, "billing")
+    assert "To be mended first:\nno task of " in done.output
+    bank = FILES["Bank.csv"].replace("1.100,00", "9,00")
+    (folder / "Bank.csv").write_text(bank)
+    done = CliRunner().invoke(app, ["columns", str(folder), "billing"])
     assert done.exit_code == 0 and done.output.strip() == describe(folder, "billing")
     for arguments in (["columns", str(folder), "biling"], ["columns", "nowhere", "billing"]):
         failed = CliRunner().invoke(app, arguments)
