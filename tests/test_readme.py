@@ -4,13 +4,15 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from coordkit import stack as stack_module
 from coordkit.cases import load_case
-from coordkit.experiment import Settings
+from coordkit.experiment import Settings, failure_of, make_bench
 from coordkit.ladder import interval, p_text, percent, points, summarise
 from coordkit.language import SMALLTALK, mask, split_sentences
 from coordkit.stack import Stack
@@ -95,7 +97,7 @@ def test_the_mechanism_is_the_results() -> None:
     assert f"and {100 * billing['failures']['held']:.1f} % are held" in text
     assert f"because {100 * support['causes']['misread']:.1f} % are misread" in text
     saved = [f"{100 * asking[c]['calls']:.0f} %" for c in both]
-    assert f"it also cuts calls by {' and '.join(saved)}" in text
+    assert f"State also cuts calls by {' and '.join(saved)}" in text
 
 
 def test_the_paragraphs_beside_the_tables_are_the_results() -> None:
@@ -117,17 +119,37 @@ def test_the_paragraphs_beside_the_tables_are_the_results() -> None:
     assert "({:.1f} % of billing and {:.1f} % of support at rung 5)".format(*unapproved) in text
 
 
-def test_state_costs_a_second_opinion_on_lines_delivered_once() -> None:
-    once = [task.id for task in load_case("billing").tasks if not task.repeated]
-    full = Stack.rung(6)
-    on = failures_by_task("billing", full).loc[once]
-    off = failures_by_task("billing", full.without("state")).loc[once]
-    assert (
-        f"of the other {len(once):,} tasks {on.sum()} fail with state and {off.sum()} without "
-        f"(p = {paired_difference(on.to_frame(), off.to_frame()).p_value:.2f})"
-    ) in " ".join(README.split())
+def test_what_state_costs_on_lines_delivered_once_is_whom_a_person_hears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    once = [task for task in load_case("billing").tasks if not task.repeated]
+    full, without = Stack.rung(6), Stack.rung(6).without("state")
+    ids = [task.id for task in once]
+    on, off = (failures_by_task("billing", stack).loc[ids] for stack in (full, without))
+
+    def p(other: pd.Series) -> str:
+        return f"(p = {paired_difference(on.to_frame(), other.to_frame()).p_value:.2f})"
+
+    text = " ".join(README.split())
+    told = f"of the other {len(once):,} tasks {on.sum()} fail with state and {off.sum()} without"
+    assert f"{told} {p(off)}" in text
     notebook = (ROOT / "notebooks/04_state.ipynb").read_text(encoding="utf-8")
     assert f"({off.sum()} failures, not {on.sum()}: README)" in notebook
+
+    def deliver(state: Any, step: str, answer: Any, shared: bool) -> Any:
+        update = delivered(state, step, answer, shared)
+        return update if shared else {**update, "answers": {step: answer}}
+
+    def approve(at: Any, state: Any) -> Any:
+        return approved(at, {**state, "inbox": {**state.get("answers", {}), **state["inbox"]}})
+
+    delivered, approved = stack_module.deliver, stack_module.approve
+    monkeypatch.setattr(stack_module, "deliver", deliver)
+    monkeypatch.setattr(stack_module, "approve", approve)
+    bench = make_bench(Settings("billing"), without)
+    heard = pd.Series([bool(failure_of(bench, t, bench.run(t))) for t in once], ids)
+    assert f"where those of each are heard, {heard.sum()} fail {p(heard)}" in text
+    assert f"is heard, {heard.sum()} fail" in " ".join(notebook.split())
 
 
 def test_supports_failures_cluster_by_sentence() -> None:
