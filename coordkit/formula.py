@@ -26,14 +26,15 @@ class ChainInputs:
         catch: share 0..1 of the slips at rung 5 that were sent back, of those that were sent back
             or shipped.
         escalated: share 0..1 of tasks that a person sees at rung 6.
-        harmless: share 0..1 of the faults at rung 3 that were not shipped in a failed trial.
+        not_shipped: share 0..1 of the faults at rung 3 that were not shipped in a failed trial:
+            harmless or repaired.
     """
 
     steps: int
     reasks: float
     catch: float
     escalated: float
-    harmless: float
+    not_shipped: float
 
 
 def chain_inputs(trials: pd.DataFrame, steps: int) -> ChainInputs:
@@ -46,6 +47,7 @@ def chain_inputs(trials: pd.DataFrame, steps: int) -> ChainInputs:
     calls = trials.groupby("stack")["calls"].mean()
     rung = {k: trials[trials["stack"] == Stack.rung(k).label] for k in (3, 5, 6)}
     early = fault_flows(rung[3])
+    shipped = early.loc[early["fate"] == "shipped", "faults"].sum()
     late = fault_flows(rung[5])
     slips = late[~late["mode"].isin(TRANSPORT)].groupby("fate")["faults"].sum()
     caught = slips.get("repaired", 0)
@@ -54,21 +56,21 @@ def chain_inputs(trials: pd.DataFrame, steps: int) -> ChainInputs:
         reasks=calls[Stack.rung(3).label] / calls[Stack.rung(4).label] - 1,
         catch=caught / (caught + slips.get("shipped", 0)),
         escalated=rung[6]["escalated"].mean(),
-        harmless=1 - early.loc[early["fate"] == "shipped", "faults"].sum() / early["faults"].sum(),
+        not_shipped=1 - shipped / early["faults"].sum(),
     )
 
 
-def chain_failure(inputs: ChainInputs, rung: int, harmless: bool = False) -> float:
+def chain_failure(inputs: ChainInputs, rung: int, shipped_only: bool = False) -> float:
     """Failure rate (0..1) of a rung by the formula, which knows slips and nothing else.
 
     Args:
         inputs: what it takes from the trials.
         rung: 0 to 6. Up to rung 2 one prompt asks for every step's answer.
-        harmless: take the slips out that proved harmless at rung 3.
+        shipped_only: count only the share of the slips that is shipped at rung 3.
     """
     dice = Simulation()
     p = dice.step_reliability(inputs.steps if rung < 3 else 1)
-    p = 1 - (1 - p) * (1 - inputs.harmless) if harmless else p
+    p = 1 - (1 - p) * (1 - inputs.not_shipped) if shipped_only else p
     chain = Pipeline(
         inputs.steps,
         p,

@@ -73,15 +73,16 @@ def titled_figure(
     """A figure in the kit's look, with room for its title and legend.
 
     Args:
-        title: the finding; broken into lines where it is long.
+        title: the finding; broken into lines where it is long, and without a full stop.
         traces: what it shows.
         x, y: titles of the axes, with their units.
         layout: further properties of the layout.
     """
-    lines = wrap(title, LINE)
+    lines = wrap(title.removesuffix("."), LINE)
     figure = go.Figure(traces)
     # room for the title, and for the legend where there is one
-    room = 30 + 20 * len(lines) + (35 if len(figure.data) > 1 else 5)
+    legend = layout.get("showlegend", len(figure.data) > 1)
+    room = 30 + 20 * len(lines) + (35 if legend else 5)
     texts = {"title_text": "<br>".join(lines), "xaxis_title_text": x, "yaxis_title_text": y}
     return figure.update_layout({"template": TEMPLATE, "margin_t": room, **texts, **layout})
 
@@ -482,7 +483,7 @@ def waterfall_figure(summary: Summary) -> go.Figure:
 
     Args:
         summary: as `coordkit.ladder.summarise` returns it, of two rungs or more. The intervals are
-            those of the rate at both ends, and of the paired change in between.
+            those of the rate at both ends, and of the paired change in between, cut off at 0 %.
     """
     entries = summary["rungs"]
     rates = [100 * e["failure_rate"] for e in entries]
@@ -491,28 +492,30 @@ def waterfall_figure(summary: Summary) -> go.Figure:
     x = ["bare<br>model" if entries[0]["rung"] == 0 else "start", *added_layers, "what<br>is left"]
     ends, base = [*rates, rates[-1]], [0, *rates[:-1], 0]
     low, high = _ends_of_steps(entries, "low"), _ends_of_steps(entries, "high")
+    colours = [GREY, *(GREEN if change <= 0 else VERMILION for change in changes), GREY]
     bars = go.Bar(
         x=x, y=[rates[0], *changes, rates[-1]], base=base,
-        marker_color=[GREY, *(GREEN if c <= 0 else VERMILION for c in changes), GREY],
+        marker_color=[*map(_faint, colours)],  # so that the intervals stand out
         hovertemplate="%{x}: %{y:+.1f} points<extra></extra>",
     )  # fmt: skip
     text = [f"{rates[0]:.1f}", *(points(e["delta"]) for e in entries[1:]), f"{rates[-1]:.1f}"]
     tops = [max(three) for three in zip(ends, base, high, strict=True)]
-    figure = titled_figure(
+    above = [top + 0.02 * max(tops) for top in tops]  # clear of the intervals
+    return titled_figure(
         finding(summary),
-        [bars, _intervals(x, ends, low, high), _figures(x, tops, text)],
-        "layer added, with the 95 % interval of the change",
+        [bars, _intervals(x, ends, low, high), _figures(x, above, text)],
+        "layer added, with the 95 % interval of the change (cut off at 0 %)",
         "failure rate, % of trials",
         showlegend=False,
+        yaxis={"range": [0, 1.15 * max(tops)], "showgrid": False},
     )
-    # Room for the figures above the bars, and for an interval's end below.
-    return figure.update_yaxes(range=[1.1 * min(0, *low), 1.15 * max(tops)])
 
 
 def _ends_of_steps(entries: Sequence[Entry], end: str) -> list[float]:
     """One end of each bar's interval, percent: of the rate outside, of the change within."""
     changed = [
-        100 * (before["failure_rate"] + e[f"delta_ci_{end}"]) for before, e in pairwise(entries)
+        100 * max(0, before["failure_rate"] + e[f"delta_ci_{end}"])
+        for before, e in pairwise(entries)
     ]
     return [100 * entries[0][f"ci_{end}"], *changed, 100 * entries[-1][f"ci_{end}"]]
 
@@ -525,13 +528,17 @@ def shares_figure(shares: dict[str, pd.DataFrame]) -> go.Figure:
     """
     layers, columns = list(next(iter(shares.values())).index), ["share", "low", "high"]
     effects = {case: frame.loc[layers, columns].to_numpy() for case, frame in shares.items()}
-    told = ", ".join(
-        f"{case}: {frame['share'].idxmax()} {100 * frame['share'].max():.1f} points"
-        for case, frame in shares.items()
-    )
-    title = f"Largest Shapley share of the failures removed: {told}"
+    told = "; ".join(_most_and_harm(case, frame) for case, frame in shares.items())
+    title = f"Shapley shares: {told}"
     x = "failures removed, percentage points of tasks, 95 % interval"
     return _effects_figure(title, x, layers, effects, gap=0.22, height=400)
+
+
+def _most_and_harm(case: str, frame: pd.DataFrame) -> str:
+    """Which layer takes most off a case's failure rate, and which ones surely add to it."""
+    most, harm = frame["share"].idxmax(), frame.loc[frame["high"] < 0, "share"]
+    told = f"in {case} {most} removes {100 * frame['share'].max():.1f} points"
+    return told + "".join(f", {layer} adds {-100 * share:.1f}" for layer, share in harm.items())
 
 
 def frontier_figure(points: pd.DataFrame, best: Sequence[int], case: str) -> go.Figure:

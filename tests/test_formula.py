@@ -13,7 +13,7 @@ from coordkit.formula import ChainInputs, chain_failure, chain_inputs
 from coordkit.reliability import Pipeline, end_to_end
 from coordkit.stack import Stack
 
-KNOWN = ChainInputs(steps=4, reasks=0.75, catch=0.8, escalated=0.1, harmless=0.4)
+KNOWN = ChainInputs(steps=4, reasks=0.75, catch=0.8, escalated=0.1, not_shipped=0.4)
 
 
 def trial(rung: int, calls: int, fates: list[tuple[str, str]], escalated: bool = False) -> dict:
@@ -35,7 +35,7 @@ def test_the_inputs_are_counted_from_the_trials() -> None:
         trial(6, 5, []),
     ]
     found = chain_inputs(pd.DataFrame(rows), steps=4)
-    assert found == ChainInputs(4, reasks=1.0, catch=0.5, escalated=0.5, harmless=0.75)
+    assert found == ChainInputs(4, reasks=1.0, catch=0.5, escalated=0.5, not_shipped=0.75)
 
 
 def test_each_rung_has_what_its_layers_bring() -> None:
@@ -54,6 +54,6 @@ def test_each_rung_has_what_its_layers_bring() -> None:
 
 
 @given(st.floats(0, 1), st.integers(0, 6))
-def test_leaving_harmless_slips_out_never_adds_failures(share: float, rung: int) -> None:
-    known = replace(KNOWN, harmless=share)
-    assert chain_failure(known, rung, harmless=True) <= chain_failure(known, rung) + 1e-12
+def test_leaving_unshipped_slips_out_never_adds_failures(share: float, rung: int) -> None:
+    known = replace(KNOWN, not_shipped=share)
+    assert chain_failure(known, rung, shipped_only=True) <= chain_failure(known, rung) + 1e-12

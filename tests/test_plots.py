@@ -53,7 +53,7 @@ def test_the_ladder_stacks_silent_and_loud_to_the_failure_rate(measured) -> None
     rates = [100 * entry["failure_rate"] for entry in summary["rungs"]]
     assert figure.layout.barmode == "stack"
     assert [a + b for a, b in zip(silent.y, loud.y, strict=True)] == pytest.approx(rates)
-    assert title(figure) == finding(summary)
+    assert title(figure) + "." == finding(summary)
     assert "%" in figure.layout.yaxis.title.text
 
 
@@ -182,7 +182,7 @@ def test_names(measured) -> None:
 
 def test_the_waterfall_steps_from_the_first_rate_to_the_last(measured) -> None:
     summary, _ = measured
-    bars, whiskers, _ = waterfall_figure(summary).data
+    bars, whiskers, figures = waterfall_figure(summary).data
     rates = [100 * entry["failure_rate"] for entry in summary["rungs"]]
     ends = [base + y for base, y in zip(bars.base, bars.y, strict=True)]
     assert ends == pytest.approx([*rates, rates[-1]])
@@ -190,6 +190,10 @@ def test_the_waterfall_steps_from_the_first_rate_to_the_last(measured) -> None:
     for entry, y, above in drawn:
         change = 100 * (entry["delta_ci_high"] - entry["delta"])
         assert above == pytest.approx(change) and y == pytest.approx(100 * entry["failure_rate"])
+    error = whiskers.error_y
+    for y, middle, up, down in zip(figures.y, ends, error.array, error.arrayminus, strict=True):
+        assert y > middle + up, "a figure stands clear of its interval"
+        assert middle - down >= -1e-9, "no rate is below 0 %"
 
 
 def test_every_fault_passes_the_sankey_once() -> None:
@@ -230,7 +234,10 @@ def test_shares_and_formulas_are_drawn_in_percent() -> None:
     shares = pd.DataFrame({"share": [0.2, 0.1], "low": 0.05, "high": 0.3}, index=["state", "human"])
     figure = shares_figure({"billing": shares})
     assert list(figure.data[0].x) == pytest.approx([20, 10])
-    assert "state 20.0 points" in title(figure)
+    assert title(figure) == "Shapley shares: in billing state removes 20.0 points"
+    harm = shares.assign(share=[0.2, -0.1], high=[0.3, -0.05])
+    told = "Shapley shares: in a state removes 20.0 points, human adds 10.0; in b state removes"
+    assert title(shares_figure({"a": harm, "b": shares})) == f"{told} 20.0 points"
     rates = pd.DataFrame({"rate": [0.1], "low": [0.05], "high": [0.2]}, index=[1])
     drawn = formula_figure({"measured": rates}, {"formula": rates["rate"]}, "a title", "steps")
     assert [list(trace.y) for trace in drawn.data] == [[10], [10]]

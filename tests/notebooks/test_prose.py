@@ -31,8 +31,15 @@ SAID = [
      r"billing added on the ladder +12\.3 [\s\S]*support added on the ladder +31\.7 "),
     ("05_verification", "two of the three intervals still contain", "05_verification",
      r"0\.00 0 +0\.8\d\d +0\.7[\s\S]*\n0\.32 0 +0\.8.. +0\.80[1-9][\s\S]*\n0\.76 0 +0\.8.. +0\.7"),
-    ("07_the_whole_stack", "57 % in billing, 35 % in support", "07_the_whole_stack",
-     r"harmless +0\.57 +0\.35"),
+    ("07_the_whole_stack", "57 % in billing and 35 % in support were not shipped",
+     "07_the_whole_stack", r"not_shipped +0\.57 +0\.35"),
+    ("07_the_whole_stack", "Of the 23 tickets that fail, 11 are misread", "07_the_whole_stack",
+     r"misread +11\nignored_instruction +6\nunapproved +3\nwrong_.* +2\ntransposed_digits +1\n"),
+    ("07_the_whole_stack", "7 of the 9 and 9 of the 14 tasks seen had failed", "07_the_whole_stack",
+     r"billing: 9 seen, 7 had failed.*\nsupport: 14 seen, 9 had failed"),
+    ("07_the_whole_stack", "14 of its failures nobody saw", "07_the_whole_stack",
+     r"support: .* not seen and failed: 14\n"),
+    ("07_the_whole_stack", "69 times as dear", "07_the_whole_stack", r"ratio .* 69\.3\d+ "),
     ("08_your_data", "18 of 20 at rung 5", "08_your_data",
      r"crashed +2 +2 +0 +0 +0\nheld +0 +0 +0 +2 +0\nrejected .*\nunapproved .* 18 +0\n"),
     ("08_your_data", "(77, then 10, 6, 0)", "08_your_data",
@@ -74,6 +81,68 @@ def test_state_pays_in_a_checked_stack_where_notebook_04_says_so() -> None:
         for case in ("billing", "support")
     )
     assert billing < 0.05 <= support
+
+
+def printed(head: str, row: str) -> list[list[str]]:
+    """Of the table in notebook 07 whose head holds a text: what a pattern finds in its rows."""
+    table = shown("07_the_whole_stack").partition(head)[2].split("\n\n")[0]
+    return [list(found.groups()) for found in re.finditer(rf"{row}$", table, re.MULTILINE)]
+
+
+def test_notebook_07_says_which_neighbours_on_the_frontier_are_told_apart() -> None:
+    told = " ".join(prose("07_the_whole_stack").split())
+    assert "Billing's neighbours all overlap, and yet three of the four pairs are told" in told
+    assert "of support's last pair, with the person, 200 tasks cannot tell" in told
+    rows = printed("own overlap", r"(billing|support) .* (True|False) +(True|False)")
+    billing, support = ([r[1:] for r in rows if r[0] == case] for case in ("billing", "support"))
+    assert [overlap for overlap, _ in billing] == ["True"] * 4
+    assert sorted(apart for _, apart in billing) == ["False"] + ["True"] * 3
+    assert support[-1] == ["True", "False"]
+
+
+def test_notebook_07_says_where_formula_and_measurement_part() -> None:
+    told = " ".join(prose("07_the_whole_stack").split())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    number = r" +(\d+\.\d)"
+    rows = printed("every slip fails", rf"(\d) [a-z]+{number * 5}")
+    rungs = [[float(x) for x in row] for row in rows]  # rung, rate, low, high, both lines
+    billing, support = rungs[:7], rungs[7:14]
+    above = [(case, row[0]) for case in (billing, support) for row in case if row[5] >= row[1]]
+    assert above == [(billing, 6)], "below the measurement everywhere but at billing's rung 6"
+    assert "A person takes off 4.0 points in billing and 4.7 in support, the formula's" in told
+    assert re.search(r"6 human .* -4\.0 [\s\S]*6 human .* -4\.7 ", shown("07_the_whole_stack"))
+    off = [f"{five[4] - six[4]:.1f}" for five, six in (billing[5:], support[5:])]
+    assert f"the formula's person {off[0]} and {off[1]}" in told
+    split = printed("no fault, failed", rf"(?:billing|support) +\d{number * 3}")
+    (_, _, b0), (hit, bad, b1), (_, _, b3), _, (_, _, s0), (_, _, s1), (_, _, s3), last = split
+    assert f"{b0} % of billing and {s0} % of support fail without any slip" in told
+    assert f"context takes that to {b1} and {s1}" in told
+    assert f"it says {rows[1][4]} % of billing; slips hit {hit} % of these tasks" in told
+    assert f"and {bad} % failed with one" in told
+    assert f"With the {b1} % that makes {rows[1][1]}, below the formula" in told
+    assert "of the README's 2,000 tasks 21.7 % fail (interval to 23.6)" in told
+    assert "| 1 + context | 21.7 (19.9 to 23.6) |" in readme
+    assert f"({b3} and {s3} % fail without any fault)" in told
+    assert f"it says {rows[12][4]} %, and {last[1]} % fail with a fault" in told
+    assert f"another {last[2]} % fail without one" in told
+    assert f"So billing measures {rows[6][1]} %, not {rows[6][4]} %" in told
+
+
+def test_notebook_07_says_where_the_relay_lies_beside_its_line() -> None:
+    told = " ".join(prose("07_the_whole_stack").split())
+    assert "all six rates lie a little below the line, which each of their intervals holds" in told
+    assert "fails more than the line from four steps on" in told
+    assert "from six on its interval leaves the line out" in told
+    table = printed("layers all six", r"^(\d)" + r" +(\d+\.\d)" * 7)
+    rows = [[float(x) for x in row] for row in table]
+    assert [row[0] for row in rows] == [1, 2, 3, 4, 6, 8]
+    assert all(low <= rate < line <= high for _, high, low, rate, *_, line in rows)  # all six
+    assert [n for n, *_, rate, line in rows if rate > line] == [4, 6, 8]
+    assert [n for n, *_, low, _, line in rows if low > line] == [6, 8]
+    assert "there the six layers take off 38.0 points (first table), here 8.0" in told
+    text = shown("07_the_whole_stack")
+    assert re.search(r"billing  failure by rung, %: 40\.0 .* 2\.0\n", text)
+    assert "4 steps: -8.0 points" in text
 
 
 TOLD = [path.stem for path in sorted((ROOT / "notebooks").glob("*.ipynb"))] + ["README.md"]
