@@ -39,6 +39,8 @@ SAID = [
      r"billing: 9 seen, 7 had failed.*\nsupport: 14 seen, 9 had failed"),
     ("07_the_whole_stack", "14 of its failures nobody saw", "07_the_whole_stack",
      r"support: .* not seen and failed: 14\n"),
+    ("07_the_whole_stack", "verification changes little in billing and harms support",
+     "07_the_whole_stack", r"0 +False +False +-0\.6 +9\.8\n"),
     ("07_the_whole_stack", "69 times as dear", "07_the_whole_stack", r"ratio .* 69\.3\d+ "),
     ("08_your_data", "18 of 20 at rung 5", "08_your_data",
      r"crashed +2 +2 +0 +0 +0\nheld +0 +0 +0 +2 +0\nrejected .*\nunapproved .* 18 +0\n"),
