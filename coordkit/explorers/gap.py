@@ -270,6 +270,6 @@ def pass_curve_figure(
         f"Independence is off by {off[0]:+.1f} points at pass^{last}, "
         f"the correlated model by {off[1]:+.1f} (mean of {count} submissions)"
     )
-    figure = titled_figure(title, [scatter, *lines])
+    figure = titled_figure(title.replace("-", "−"), [scatter, *lines])
     figure.update_xaxes(title_text="k: trials of a task that must all succeed", dtick=1)
     return figure.update_yaxes(title_text="pass^k, % of tasks", range=[0, 100])
