@@ -86,4 +86,5 @@ def test_the_published_curves_give_the_default_correlation_and_the_figure_s_titl
     independent = 100 * fits[:, :1] ** np.arange(1, 5)
     figure = pass_curve_figure(rates, independent, rates)
     off = (independent - rates)[:, 3].mean()
-    assert f"{off:+.1f} points at pass^4" in figure.layout.title.text.replace("<br>", " ")
+    title = figure.layout.title.text.replace("<br>", " ").replace("−", "-")
+    assert f"{off:+.1f} points at pass^4" in title
