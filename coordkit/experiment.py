@@ -6,6 +6,7 @@ number of processes gives the same table; blocks of them are kept on disk as the
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import multiprocessing
@@ -21,7 +22,6 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from hashlib import blake2b
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,14 @@ from coordkit.layers.planning import SKILLS
 from coordkit.layers.state import RunState
 from coordkit.models import SIMULATED, MeteredChatModel
 from coordkit.prices import Prices
-from coordkit.prompt import Prompt, text_of
+from coordkit.prompt import Prompt, read_records, text_of
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace, build, trial_id
 
 DATA_FILES = {".csv", ".toml", ".xlsx", ".parquet", ".sta", ".mt940", ".xml"}
 BLOCK = 100  # tasks per unit of work: seconds of computing, and what a crash can lose
 REMOTE_BLOCK = 5  # of a model that is waited for; its responses are kept one by one besides
+REHEARSED = 5  # tasks, at most, that a case of one's own is tried on
 CONCURRENCY = 4  # requests under way at a time to such a model
 
 
@@ -94,13 +95,13 @@ class Settings:
         data = Path(self.data) if self.data else None
         package, libraries = Path(__file__).parent, json.dumps(versions())
         code = _digest(package, [*package.rglob("*.py"), *package.rglob("*.csv")])
+        folder = data or SAMPLES / self.case
+        # Only what may be read: results may be kept in that folder, too.
+        tables = [path for path in folder.glob("*") if path.suffix.lower() in DATA_FILES]
+        text = _digest(folder, [*tables, *folder.glob("terms/*.md"), *folder.glob("policies/*.md")])
+        text += code + libraries
         if ":" in self.case:
-            held = fingerprint(self.case, data)
-        else:  # of a folder's files only those that are read: results may be kept in it, too
-            folder = data or SAMPLES / self.case
-            tables = [path for path in folder.glob("*") if path.suffix.lower() in DATA_FILES]
-            held = _digest(folder, [*tables, *folder.glob("*/*.md")])
-        text = held + code + libraries
+            text += fingerprint(self.case, data)
         object.__setattr__(self, "version", blake2b(text.encode(), digest_size=8).hexdigest())
 
     def key(self) -> str:
@@ -118,7 +119,7 @@ class Settings:
 def _digest(folder: Path, paths: Iterable[Path]) -> str:
     """A fingerprint of files of a folder: results outlive neither their data nor their code."""
     digest = blake2b(digest_size=8)
-    for path in sorted(paths):
+    for path in sorted(path for path in paths if path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()
 
@@ -385,8 +386,8 @@ def cause_of(
     ``reviewer`` if a person was asked. Otherwise slips are the cause if the same trial succeeds
     without any (a but-for test): the one that was shipped, or ``several slips``; in a loud failure
     the one of the whole call, or else the last. A trial that fails without slips, too, is judged by
-    that: ``unapproved``, ``posted twice``, what was ``missing`` as far as the model could tell, or
-    how the run ended (such as ``held``); else ``misread``.
+    that: ``unapproved``, ``posted twice`` (or done), what was ``missing`` as far as the model could
+    tell, or how the run ended (such as ``held``); else ``misread``.
 
     ``misread`` is all that goes wrong without a slip and without a guess: mostly a message whose
     intent is not understood, but also an answer from what was shown where something else was not.
@@ -407,7 +408,7 @@ def cause_of(
             of_call = [f for f in shipped if f["step"] == GENERALIST]
             culprit = (of_call or shipped)[-1] if loud else shipped[0]
             return f"{culprit['mode']}@{culprit['step']}"
-    if failure in ("unapproved", "posted twice"):
+    if failure == "unapproved" or failure.endswith(" twice"):
         return failure
     guessed = {g for m in recorder.replies for g in m.response_metadata.get("guessed", [])}
     if guessed:
@@ -436,44 +437,58 @@ def simulated_model(case: Case, simulation: Simulation | None = None) -> Simulat
 
 
 def rehearse(settings: Settings) -> None:
-    """Let the simulated model do one task of a case of one's own without slips: it must manage.
+    """Let the simulated model do a few tasks of a case of one's own without slips, one after the
+    other, until it can do one.
 
-    What a skill or a check does wrong would look like a result otherwise.
+    What skills, look-ups and checks do wrong every time would look like a result otherwise.
+    Whether the outcome is right is not asked: that is for the measurement.
 
     Args:
         settings: they name the case.
 
     Raises:
-        UnknownCase: if a skill is missing, its answer does not fit, or a look-up or check fails.
+        UnknownCase: if a skill is missing, or if in each task an answer does not fit, or a look-up
+            or check fails; the first of these is told.
         CaseFailed: if its code raises an error.
     """
-    case, recorder, problem = case_of(settings), Recorder(), ""
+    case = case_of(settings)
     with blaming(settings.case):
-        model = simulated_model(case)
-    task = next(task for task in case.tasks if not task.repeated)
-    with blaming(settings.case, task.id):
-        bench = make_bench(settings, Stack.rung(4), faultless(model))
-        state = bench.run(task, recorder=recorder)
-        results = [text_of(m) for m in chain(*recorder.prompts) if isinstance(m, ToolMessage)]
-        if failed := next((text for text in results if text.startswith("error: ")), ""):
-            problem = f"a skill's look-up fails, {failed}"
-        elif state["status"] != "done":
-            step = state.get("draft", {}).get("step", "a step")
-            problem = f"at {step}, with no slip: {state['problem']}"
-        else:
-            problem = _wrong_check(bench, task, state["answers"])
-    if problem:
-        raise UnknownCase(f"case '{settings.case}', task {task.id}: {problem}")
+        bench = make_bench(settings, Stack.rung(4), faultless(simulated_model(case)))
+    problems = []
+    for task in [task for task in case.tasks if not task.repeated][:REHEARSED]:
+        with blaming(settings.case, task.id):
+            problem = _rehearse(bench, task)
+        if not problem:
+            return
+        problems.append(f"case '{settings.case}', task {task.id}: {problem}")
+    if problems:
+        raise UnknownCase(problems[0])
 
 
-def _wrong_check(bench: Bench, task: Task, answers: Mapping[str, Any]) -> str:
+def _rehearse(bench: Bench, task: Task) -> str:
+    """What goes wrong in one task without slips, not counting its outcome; empty if nothing."""
+    recorder = Recorder()
+    state = bench.run(task, recorder=recorder)
+    heard = [message for messages in recorder.prompts for message in messages]
+    results = [text_of(m) for m in heard if isinstance(m, ToolMessage)]
+    if failed := next((text for text in results if text.startswith("error: ")), ""):
+        return f"a skill's look-up fails, {failed}"
+    if state["status"] != "done":
+        step = state.get("draft", {}).get("step", "a step")
+        return f"at {step}, with no slip: {state['problem']}"
+    seen = frozenset(source for m in heard for source, _ in read_records(text_of(m)))
+    return _wrong_check(bench, task, state["answers"], seen)
+
+
+def _wrong_check(bench: Bench, task: Task, answers: Mapping[str, Any], seen: frozenset[str]) -> str:
     """What a check returns, if that is no list of texts."""
     for step in bench.at.case.steps:
         inputs = {name: answers[name] for name in step.needs}
-        evidence = Evidence(task.fields, inputs, frozenset(), bench.at.environment)
+        evidence = Evidence(task.fields, inputs, seen, bench.at.environment)
         for check in bench.at.case.checks().get(step.name, ()):
             found: Any = check(answers[step.name], evidence)
-            if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+            listed = isinstance(found, Sequence) and not isinstance(found, str)
+            if not listed or not all(isinstance(text, str) for text in found):
                 name = getattr(check, "__name__", check)
                 return f"check {name} of {step.name} must return a list of texts, not {found!r}"
     return ""
@@ -707,11 +722,23 @@ def _finished(path: Path) -> dict[str, pd.DataFrame]:
 def _alone_in(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder until this ends, or this process does.
 
-    SQLite's lock is the same on every system.
+    SQLite's lock is the same on every system; it is asked for again and again, for Ctrl-C does
+    nothing while SQLite waits.
+
+    Raises:
+        OSError: if the folder cannot be written.
     """
-    with closing(sqlite3.connect(folder / ".lock", timeout=600, isolation_level=None)) as lock:
-        lock.execute("BEGIN EXCLUSIVE")
-        yield
+    try:
+        with closing(sqlite3.connect(folder / ".lock", timeout=0.2, isolation_level=None)) as lock:
+            while not lock.in_transaction:
+                try:
+                    lock.execute("BEGIN EXCLUSIVE")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                        raise
+            yield
+    except sqlite3.Error as error:
+        raise OSError(errno.EACCES, str(error), str(folder / ".lock")) from None
 
 
 def _collect(

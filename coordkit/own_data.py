@@ -151,7 +151,7 @@ def _describe_rules(tables: Tables, directory: Path) -> str:
     lines = [f"rules of {file}.md:" if there else f"rules assumed, for there is no {file}.md:"]
     for name, rule in rules.items():
         said, example = (patterns[name].search(text) for text in (tables.documents[file], usual))
-        words = f' (assumed: no line reads like "{example[0]}")' if example else ""
+        words = f' (assumed: no line reads like "{example[0]} …")' if example else ""
         lines.append(f"  {name:16} = {rule}{words if there and not said else ''}")
     if isinstance(tables, BillingTables):
         lines += _customers_terms(tables)
@@ -176,7 +176,8 @@ def _customers_terms(tables: BillingTables) -> list[str]:
         for what, names in (("no customer", [*unknown]), ("nothing is read of", silent))
         if names
     ]
-    return [f"  customers' own   = {'; '.join([f'{len(own)} files', *told])}"] if own else []
+    files = f"{len(own)} file{'s' * (len(own) > 1)}"
+    return [f"  customers' own   = {'; '.join([files, *told])}"] if own else []
 
 
 def _billing_rules(house: str) -> dict[str, str]:

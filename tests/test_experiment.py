@@ -684,6 +684,33 @@ def test_one_graph_is_measured_once_and_told_for_each_of_its_stacks(
 # --- the manifest and the key --------------------------------------------------------------------
 
 
+def test_a_folder_that_cannot_be_locked_is_told(tmp_path: Path) -> None:
+    run(SETTINGS, [Stack()], tmp_path, processes=1)
+    (folder,) = tmp_path.iterdir()
+    (folder / ".lock").unlink()
+    (folder / ".lock").mkdir()
+    with pytest.raises(OSError, match=r"unable to open database file: '.*\.lock'"):
+        run(SETTINGS, [Stack()], tmp_path, processes=1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent to a process group")
+def test_ctrl_c_ends_the_wait_for_a_folder(tmp_path: Path) -> None:
+    with experiment._alone_in(tmp_path):
+        code = (
+            "import sys; from pathlib import Path; from coordkit.experiment import _alone_in\n"
+            "print('waits', flush=True)\nwith _alone_in(Path(sys.argv[1])): print('in')"
+        )
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert waiting.stdout and waiting.stdout.readline() == "waits\n"
+        time.sleep(0.5)
+        waiting.send_signal(signal.SIGINT)
+        out, err = waiting.communicate(timeout=20)
+    assert "in" not in out and err.rstrip().endswith("KeyboardInterrupt")
+
+
 def test_commands_that_run_at_once_lose_nothing_of_each_other(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom coordkit.experiment import Settings, run\n"
@@ -767,6 +794,9 @@ def test_an_edit_of_the_data_is_another_experiment(tmp_path: Path) -> None:
     assert edited != capitals, "a file that is read counts, however its name is written"
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "trials.parquet").write_bytes(b"")
+    (tmp_path / "old.csv").mkdir()
+    if sys.platform != "win32":
+        (tmp_path / ".#invoices.csv").symlink_to("nobody@nowhere")  # as Emacs leaves them
     assert Settings("billing", data=str(tmp_path)).key() == edited, "results in it are no data"
 
 

@@ -88,8 +88,8 @@ def test_the_rules_are_told_as_they_are_understood(folder):
     (folder / "terms" / "house.md").write_text("3% early payment discount when paid in 10 days.")
     told = describe(folder, "billing").split("rules of ")[1]
     for rule in (
-        'none (assumed: no line reads like "Early-payment discount: 2% if paid within 30 days")',
-        'refunds above 500.00 (assumed: no line reads like "Refunds above 500.00 need")',
+        'none (assumed: no line reads like "Early-payment discount: 2% if paid within 30 days …")',
+        'refunds above 500.00 (assumed: no line reads like "Refunds above 500.00 need …")',
     ):
         assert f" = {rule}\n" in told
 

@@ -5,9 +5,8 @@ Its module may be any that Python can import. What is wrong with it comes out as
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from hashlib import blake2b
@@ -18,11 +17,14 @@ from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
+import joblib
+
 from coordkit.cases.base import Case, Step, StepAnswer, Task
 from coordkit.prompt import as_json
 from coordkit.simulated import bare
 
-ATTRIBUTES = ("name", "steps", "tables", "documents", "tasks", "approval_limit")
+ATTRIBUTES = ("name", "steps", "tasks", "approval_limit")
+HELD = ("tables", "documents")  # needed where environment() is not one's own
 LOOKED_OVER = 100  # tasks; what is wrong with a later one comes out when it is run
 
 
@@ -50,7 +52,7 @@ def load_own(name: str, directory: Path | None) -> Case:
     if make is None:
         raise UnknownCase(f"case '{name}': {_who_else(module, factory)}")
     try:
-        signature(make).bind(directory)
+        signature(make, follow_wrapped=False).bind(directory)
     except (TypeError, ValueError) as error:
         what = f"{factory} must be callable with one argument, the data folder: {error}"
         raise UnknownCase(f"case '{name}': {what}") from None
@@ -61,27 +63,33 @@ def load_own(name: str, directory: Path | None) -> Case:
         problem = next(_problems(case), "")
     if problem:
         raise UnknownCase(f"case '{name}': {problem}")
+    idle = []  # tasks for which something is due, and doing nothing is graded right
     for task in case.tasks[:LOOKED_OVER]:
         with blaming(name, task.id):
             if problem := _problem_of_task(case, task):
                 raise UnknownCase(f"case '{name}', task {task.id}: {problem}")
+            due = [] if task.repeated else [*case.actions(case.reference(task))]
+            idle += [not case.wrong(task, [])] if due else []
+    if idle and all(idle):
+        raise UnknownCase(f"case '{name}': wrong() finds nothing wrong where nothing was done")
     return case
 
 
 def fingerprint(name: str, directory: Path | None) -> str:
-    """A short text that differs if a case has changed: its tasks, tables, documents, or code.
+    """A short text that differs if a case has changed: what it holds, or the code beside it.
 
-    Code is that of its module and of those beside it which are imported.
+    That is every .py of its module's folder, for any may be imported, and only when it is needed.
     """
     case, folder = load_own(name, directory), _file(name).parent
-    known = {getattr(module, "__file__", None) for module in [*sys.modules.values()]}
-    code = sorted(Path(file) for file in known if file and Path(file).parent == folder)
-    tables = [f"{kind}\n{frame.to_csv()}" for kind, frame in case.tables.items()]
-    tasks = [f"{task!r} {task.labels!r}" for task in case.tasks]  # labels are left out of its repr
-    held = re.sub(r"\b0x[0-9a-f]+", "", "\n".join([*tables, *tasks, repr({**case.documents})]))
-    digest = blake2b(held.encode(errors="replace"), digest_size=8)
-    for path in code:
-        digest.update(path.read_bytes())
+    digest = blake2b(digest_size=8)
+    for path in sorted(folder.glob("*.py")):
+        if path.is_file():
+            digest.update(path.read_bytes())
+    steps = [(s.name, s.instruction, s.needs, s.tools, s.reads_task) for s in case.steps]
+    tasks = [(t.id, t.fields, t.key, t.labels, t.repeated) for t in case.tasks]
+    digest.update(joblib.hash((case.approval_limit, steps, tasks)).encode())
+    for record in case.environment().connection.execute("SELECT source, body FROM texts"):
+        digest.update("\n".join(record).encode(errors="replace"))
     return digest.hexdigest()
 
 
@@ -117,22 +125,23 @@ def _told(error: Exception, own: str = "") -> str:
 
 # --- its module ----------------------------------------------------------------------------------
 
-_sources: dict[str, str] = {}  # module -> its source when it was imported
+_sources: dict[Path, str] = {}  # of the modules in the folders of cases, as they were imported
 
 
 def _module(name: str) -> ModuleType:
-    """The module of a case of one's own; imported again if its file has changed since."""
+    """The module of a case of one's own; imported again if it or one beside it has changed."""
     module_name, _, factory = name.partition(":")
     if module_name.endswith(".py"):
         raise UnknownCase(f"case '{name}': write {module_name[:-3]}:{factory}")
     try:
         invalidate_caches()
         module = import_module(module_name)
-        source = Path(str(module.__file__)).read_text(encoding="utf-8")
-        if _sources.setdefault(module_name, source) != source:
+        beside = [m for m in [*sys.modules.values()] if m is not module and _is_beside(m, module)]
+        changed = [m for m in (*beside, module) if _has_changed(m)]
+        for old in changed if module in changed else [*changed, module] if changed else []:
             # Bytecode counts as fresh for a file of the same second and size.
-            Path(str(module.__cached__)).unlink(missing_ok=True)
-            module, _sources[module_name] = reload(module), source
+            Path(str(old.__cached__)).unlink(missing_ok=True)
+            reload(old)
     except Exception as error:  # whatever its lines raise
         lost = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(
             f"{error.name}."
@@ -143,6 +152,22 @@ def _module(name: str) -> ModuleType:
         what = f"{error}{hint}" if known else _told(error)
         raise UnknownCase(f"case '{name}' cannot be imported: {what}") from None
     return module
+
+
+def _is_beside(module: ModuleType, other: ModuleType) -> bool:
+    """Whether a module is a file of the same folder, and no script that is running."""
+    file = getattr(module, "__file__", None)
+    same = bool(file) and Path(str(file)).parent == Path(str(other.__file__)).parent
+    return same and module.__name__ != "__main__" and bool(getattr(module, "__spec__", None))
+
+
+def _has_changed(module: ModuleType) -> bool:
+    """Whether a module's file is another than when it was first seen, or seen last."""
+    path = Path(str(module.__file__))
+    source = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    before = _sources.setdefault(path, source)
+    _sources[path] = source
+    return before != source
 
 
 def _file(name: str) -> Path:
@@ -165,10 +190,15 @@ def _who_else(module: ModuleType, factory: str) -> str:
 
 def _problems(case: Case) -> Iterator[str]:
     """What is wrong with a case, one sentence each."""
-    if missing := [name for name in ATTRIBUTES if not hasattr(case, name)]:
+    needed = ATTRIBUTES + (HELD if type(case).environment is Case.environment else ())
+    if missing := [name for name in needed if not hasattr(case, name)]:
         yield f"it has no {', '.join(missing)}"
         return
+    if not isinstance(case.tasks, Sequence):
+        yield f"its tasks must be a list, not a {type(case.tasks).__name__}"
+        return
     yield from _twice("steps", "name", [step.name for step in case.steps])
+    yield from _twice("steps", "name, but for _ and case,", [bare(s.name) for s in case.steps])
     yield from _twice("tasks", "id", [task.id for task in case.tasks])
     if not case.steps or not case.tasks:
         yield f"it has no {'tasks' if case.steps else 'steps'}"
@@ -184,7 +214,7 @@ def _problems(case: Case) -> Iterator[str]:
     for name, checks in all_checks.items():
         if name not in before:
             yield f"checks() has some for {name}, and there is no such step"
-        if not isinstance(checks, Sequence) or not all(map(callable, checks)):
+        if not isinstance(checks, Collection) or not all(map(callable, checks)):
             yield f"checks() must have a list of functions for {name}, not {checks!r}"
 
 
@@ -214,11 +244,13 @@ def _problem_of_task(case: Case, task: Task) -> str:
         as_json(dict(task.fields))
     except (TypeError, ValueError) as error:
         return f"its fields must be what JSON can hold: {error}"
-    if not isinstance(task.labels, Mapping):
+    usual = type(case).reference is Case.reference
+    if usual and not isinstance(task.labels, Mapping):
         return f"its labels must be a dict, not {task.labels!r}"
-    rows: Any = case.actions(case.reference(task))
+    rows: list[Any] = [*case.actions(case.reference(task))]
     for row in rows:
-        if [*map(type, row)] != [str, str, int, str]:
+        right = zip(row, (str, str, int, str), strict=True) if len(row) == 4 else [(0, str)]
+        if not all(isinstance(cell, kind) for cell, kind in right):
             return f"actions() must return (account, reference, cents, note) rows, not {row!r}"
     if wrong := case.wrong(task, [] if task.repeated else rows):
         return f"what its own labels ask for is graded '{wrong}'"

@@ -1,5 +1,6 @@
 """coordkit.cases.own: what is wrong with a case of one's own is told in one line, and at once."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,12 @@ import pytest
 from joblib.externals.loky import get_reusable_executor
 from typer.testing import CliRunner
 
+from coordkit import experiment
 from coordkit.cases import UnknownCase, load_case
 from coordkit.cli import app
-from coordkit.experiment import Settings, rehearse
+from coordkit.experiment import Settings, rehearse, run
+from coordkit.faults import Simulation
+from coordkit.stack import Stack
 
 CASE = '''
 import pandas as pd
@@ -85,6 +89,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path / "my_own.py"
     for name in ("my_own", "my_rules"):
         sys.modules.pop(name, None)
+    experiment._load.cache_clear()  # the next test's module is another file
+    experiment._thread.__dict__.clear()
     get_reusable_executor().shutdown(wait=True)  # its workers have imported them, too
 
 
@@ -121,6 +127,13 @@ def test_a_case_with_ordinary_names_fails_at_nothing_at_reliability_1(module: Pa
         ('"amount": float(', '"sum": float(', "at look_up, with no slip: the output does not fit"),
         ('{"receipt": prompt.task["receipt"]})]', "{})]", "look-up fails, error: get_receipt: rec"),
         ('["no such amount"]', "0", ""),
+        ("(rows)\n        ]", "(rows)\n        ].__iter__()", "tasks must be a list"),
+        ('Step("pay", Pay', 'Step("lookup", LookUp', "two steps have the name, but for _ and"),
+        (
+            "    def checks",
+            "    def wrong(self, *_):\n        pass\n\n    def checks",
+            "wrong() finds",
+        ),
         ("return [] if", "return None if", "check_amount of pay must return a list of texts, not"),
         ("return [] if", 'return "" if', "check_amount of pay must return a list of texts, not"),
         (
@@ -169,13 +182,92 @@ def test_a_label_that_grades_its_own_reference_wrong_is_told(module: Path) -> No
         load_case("my_own:Mine")
 
 
+def key() -> str:
+    return Settings("my_own:Mine").key()
+
+
 def test_what_a_case_holds_and_the_code_beside_it_make_another_experiment(module: Path) -> None:
     """Known-bad: results of before the change were taken for results after it."""
     rehearse(Settings("my_own:Mine"))
-    before = Settings("my_own:Mine").key()
-    assert before == Settings("my_own:Mine").key()
-    module.write_text(CASE.replace("range(6)", "range(7)"))
-    held = Settings("my_own:Mine").key()
+    rows, text = "        rows = [", "open('limit.txt').read()"
+    for ours, theirs in (
+        ("range(6)", "range(int(open('size.txt').read()))"),
+        ("self.documents = {}", "self.documents = {'rules/a': open('rules.txt').read()}"),
+        (rows, f"        self.approval_limit = float({text})\n{rows}"),
+        (
+            "row)\n            for",
+            "{**row, 'tags': set(open('tags.txt').read())})\n            for",
+        ),
+    ):
+        assert ours in module.read_text()
+        module.write_text(module.read_text().replace(ours, theirs))
+    files = {"size.txt": "6", "rules.txt": "a", "limit.txt": "500", "tags.txt": "abcdef"}
+    for name, held in files.items():
+        (module.parent / name).write_text(held)
+    keys = [key()]
+    command = [
+        sys.executable,
+        "-c",
+        "import coordkit.experiment as e; print(e.Settings('my_own:Mine').key())",
+    ]
+    other = subprocess.run(command, capture_output=True, text=True, check=True, cwd=module.parent)
+    assert other.stdout.strip() == keys[0], "an unchanged case is the same in another process"
+    edits = {
+        "size.txt": "7",
+        "rules.txt": "b",
+        "limit.txt": "9",
+        "tags.txt": "ab",
+        "my_rules.py": "CAP = 2.0",
+    }
+    for name, held in edits.items():
+        (module.parent / name).write_text(held)
+        keys.append(key())
+    assert len(set(keys)) == len(keys) == 6
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_edit_of_a_module_beside_it_is_felt(module: Path, processes: int) -> None:
+    """In the same process, as in a notebook: neither old code nor an old result is used."""
+
+    def failed() -> int:
+        settings = Settings("my_own:Mine", simulation=Simulation(1.0))
+        return int(run(settings, [Stack.rung(4)], Path("runs"), processes)[0]["failed"].sum())
+
+    assert failed() == 0
     (module.parent / "my_rules.py").write_text("CAP = 2.0\n")
-    beside = Settings("my_own:Mine").key()
-    assert len({before, held, beside}) == 3
+    assert failed() == 6
+
+
+def test_lines_that_come_again_are_repeated_and_known(module: Path) -> None:
+    end = "            for i, row in enumerate(rows)\n        ]\n"
+    again = "        self.tasks.append(Task('T-9', {'receipt': 'R-0'}, 'R-0', rows[0], True))\n"
+    module.write_text(CASE.replace(end, end + again))
+    rehearse(Settings("my_own:Mine"))
+    settings = Settings("my_own:Mine", simulation=Simulation(1.0))
+    table, _ = run(settings, [Stack.rung(3), Stack.rung(4)], Path("runs"), 1)
+    causes = table[table["failed"]][["stack", "task", "cause"]].to_numpy().tolist()
+    assert causes == [[Stack.rung(3).label, "T-9", "done twice"]]
+    rehearse(Settings("my_own:Mine", tasks=1))  # there is nothing to rehearse
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("return [] if", "return () if"),
+        ("return [] if", "assert evidence.seen\n    return [] if"),
+        ("class Mine(Case)", "from functools import wraps\n\nclass Mine(Case)"),
+        ("        return [(", "        yield from [("),
+        ('"pay": [check_amount]', '"pay": {check_amount}'),
+    ],
+)
+def test_what_works_is_not_refused(module: Path, ours: str, theirs: str) -> None:
+    assert ours in CASE
+    module.write_text(CASE.replace(ours, theirs).replace('{"pay": [check', '{"look_up": [check'))
+    rehearse(Settings("my_own:Mine"))
+
+
+def test_a_first_task_that_nobody_can_do_is_no_reason_to_refuse(module: Path) -> None:
+    module.write_text(
+        CASE.replace("return [Call(", "return prompt.task['receipt'] == 'R-0' and 0 or [Call(")
+    )
+    rehearse(Settings("my_own:Mine"))
