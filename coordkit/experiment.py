@@ -437,11 +437,10 @@ def simulated_model(case: Case, simulation: Simulation | None = None) -> Simulat
 
 
 def rehearse(settings: Settings) -> None:
-    """Let the simulated model do a few tasks of a case of one's own without slips, one after the
-    other, until it can do one.
+    """See that the simulated model, without slips, can do one of a case's first few tasks.
 
-    What skills, look-ups and checks do wrong every time would look like a result otherwise.
-    Whether the outcome is right is not asked: that is for the measurement.
+    What skills, look-ups and checks of a case of one's own do wrong every time would look like a
+    result otherwise. Whether the outcome is right is not asked: that is for the measurement.
 
     Args:
         settings: they name the case.

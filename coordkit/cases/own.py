@@ -155,10 +155,11 @@ def _module(name: str) -> ModuleType:
 
 
 def _is_beside(module: ModuleType, other: ModuleType) -> bool:
-    """Whether a module is a file of the same folder, and no script that is running."""
-    file = getattr(module, "__file__", None)
-    same = bool(file) and Path(str(file)).parent == Path(str(other.__file__)).parent
-    return same and module.__name__ != "__main__" and bool(getattr(module, "__spec__", None))
+    """Whether a module is a file of the same folder, and neither running nor the kit's own."""
+    file, name = getattr(module, "__file__", None), module.__name__
+    if not file or name == "__main__" or name.startswith("coordkit."):
+        return False
+    return Path(str(file)).parent == Path(str(other.__file__)).parent
 
 
 def _has_changed(module: ModuleType) -> bool:
