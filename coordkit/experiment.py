@@ -37,6 +37,7 @@ from langgraph.types import Command
 
 from coordkit.cases import UnknownCase, blaming, fingerprint, load_case
 from coordkit.cases.base import Case, Evidence, Task
+from coordkit.data.files import READERS
 from coordkit.data.sample import SAMPLES
 from coordkit.faults import TRANSPORT, Simulation
 from coordkit.layers import LAYERS
@@ -50,7 +51,7 @@ from coordkit.prompt import Prompt, read_records, text_of
 from coordkit.simulated import ModelUnavailable, SimulatedChatModel, faultless
 from coordkit.stack import Stack, Workplace, build, trial_id
 
-DATA_FILES = {".csv", ".toml", ".xlsx", ".parquet", ".sta", ".mt940", ".xml"}
+DATA_FILES = {*READERS, ".toml"}
 BLOCK = 100  # tasks per unit of work: seconds of computing, and what a crash can lose
 REMOTE_BLOCK = 5  # of a model that is waited for; its responses are kept one by one besides
 REHEARSED = 5  # tasks, at most, that a case of one's own is tried on

@@ -63,15 +63,15 @@ def load_own(name: str, directory: Path | None) -> Case:
         problem = next(_problems(case), "")
     if problem:
         raise UnknownCase(f"case '{name}': {problem}")
-    idle = []  # tasks for which something is due, and doing nothing is graded right
-    for task in case.tasks[:LOOKED_OVER]:
+    first = case.tasks[:LOOKED_OVER]
+    for task in first:
         with blaming(name, task.id):
             if problem := _problem_of_task(case, task):
                 raise UnknownCase(f"case '{name}', task {task.id}: {problem}")
-            due = [] if task.repeated else [*case.actions(case.reference(task))]
-            idle += [not case.wrong(task, [])] if due else []
-    if idle and all(idle):
-        raise UnknownCase(f"case '{name}': wrong() finds nothing wrong where nothing was done")
+    with blaming(name):
+        due = [t for t in first if not t.repeated and [*case.actions(case.reference(t))]]
+        if due and not any(case.wrong(task, []) for task in due):
+            raise UnknownCase(f"case '{name}': wrong() finds nothing wrong where nothing was done")
     return case
 
 
@@ -137,8 +137,8 @@ def _module(name: str) -> ModuleType:
         invalidate_caches()
         module = import_module(module_name)
         beside = [m for m in [*sys.modules.values()] if m is not module and _is_beside(m, module)]
-        changed = [m for m in (*beside, module) if _has_changed(m)]
-        for old in changed if module in changed else [*changed, module] if changed else []:
+        changed = [m for m in beside if _has_changed(m)]
+        for old in (*changed, module) if _has_changed(module) or changed else ():
             # Bytecode counts as fresh for a file of the same second and size.
             Path(str(old.__cached__)).unlink(missing_ok=True)
             reload(old)

@@ -54,7 +54,7 @@ class Mine(Case):
     approval_limit = 500.0
 
     def __init__(self, directory=None):
-        rows = [{"receipt": f"R-{i}", "amount": 5.0 + i} for i in range(SIZE)]
+        rows = [{"receipt": f"R-{i}", "amount": 5.0 + i} for i in range(6)]
         self.tables = {"receipts": pd.DataFrame(rows)}
         self.documents = {}
         self.tasks = [
@@ -76,7 +76,7 @@ class Mine(Case):
 
     def actions(self, answer):
         return [("paid", answer["receipt"], round(100 * answer["amount"]), "")]
-'''.replace("SIZE", "6")
+'''
 RUN = ("run", "my_own:Mine", "--processes", "1")
 
 
@@ -255,7 +255,6 @@ def test_lines_that_come_again_are_repeated_and_known(module: Path) -> None:
     [
         ("return [] if", "return () if"),
         ("return [] if", "assert evidence.seen\n    return [] if"),
-        ("class Mine(Case)", "from functools import wraps\n\nclass Mine(Case)"),
         ("        return [(", "        yield from [("),
         ('"pay": [check_amount]', '"pay": {check_amount}'),
     ],
@@ -266,8 +265,28 @@ def test_what_works_is_not_refused(module: Path, ours: str, theirs: str) -> None
     rehearse(Settings("my_own:Mine"))
 
 
-def test_a_first_task_that_nobody_can_do_is_no_reason_to_refuse(module: Path) -> None:
-    module.write_text(
-        CASE.replace("return [Call(", "return prompt.task['receipt'] == 'R-0' and 0 or [Call(")
-    )
+def test_a_factory_may_be_wrapped_in_one_that_supplies_an_argument(module: Path) -> None:
+    wrapped = """
+from functools import wraps
+
+def make(directory, size):
+    return Mine(directory)
+
+@wraps(make)
+def supplied(directory):
+    return make(directory, 6)
+"""
+    module.write_text(CASE + wrapped)
+    assert load_case("my_own:supplied").name == "mine"
+
+
+def test_a_first_task_that_nobody_can_do_is_no_reason_to_refuse(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = '    rows = prompt.rows("receipts")\n'
+    unfit = '    if prompt.task["receipt"] == "R-0":\n        return {}\n'
+    module.write_text(CASE.replace(rows, rows + unfit))
     rehearse(Settings("my_own:Mine"))
+    monkeypatch.setattr(experiment, "REHEARSED", 1)  # known-bad
+    with pytest.raises(UnknownCase, match="task T-0: at look_up, with no slip"):
+        rehearse(Settings("my_own:Mine"))

@@ -13,6 +13,9 @@ import nbformat
 import pytest
 
 from coordkit.cases import load_case
+from coordkit.experiment import Settings, failure_of, make_bench
+from coordkit.faults import Simulation
+from coordkit.stack import Stack
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +42,8 @@ SAID = [
      r"billing: 9 seen, 7 had failed.*\nsupport: 14 seen, 9 had failed"),
     ("07_the_whole_stack", "14 of its failures nobody saw", "07_the_whole_stack",
      r"support: .* not seen and failed: 14\n"),
+    ("05_verification", "far fewer silent failures and a few more loud ones", "05_verification",
+     r"billing without +25 +2\n +with +7 +7\nsupport without +67 +8\n +with +34 +10"),
     ("07_the_whole_stack", "verification changes little in billing and harms support",
      "07_the_whole_stack", r"0 +False +False +-0\.6 +9\.8\n"),
     ("07_the_whole_stack", "69 times as dear", "07_the_whole_stack", r"ratio .* 69\.3\d+ "),
@@ -177,3 +182,16 @@ def test_the_samples_that_notebook_09_takes_share_the_tasks_it_says() -> None:
 
 def sampled(tasks: int) -> set[str]:
     return {task.id for task in load_case("billing", tasks=tasks).tasks}
+
+
+def test_what_the_checks_hold_in_support_without_context_is_what_nobody_looked_up() -> None:
+    assert "an answer states an order's total and receipt that nobody looked up" in " ".join(
+        prose("07_the_whole_stack").split()
+    )
+    settings = Settings("support", tasks=60, simulation=Simulation(1.0))
+    unchecked, checked = (make_bench(settings, s) for s in (Stack(), Stack.of("verification")))
+    lucky = [t for t in unchecked.at.case.tasks if not failure_of(unchecked, t, unchecked.run(t))]
+    held = [state for state in map(checked.run, lucky) if state["status"] == "held"]
+    assert len(held) >= 5
+    for state in held:
+        assert "order: total of " in state["problem"] and "receipt" in state["problem"]
